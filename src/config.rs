@@ -1,0 +1,101 @@
+//! What the user asked for, checked and complete: the command line (and later the file) ends here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::limits;
+
+/// Everything a run needs to know. Built by `cli`, read-only afterwards.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to listen on; port 0 lets the kernel choose.
+    pub listen: Vec<SocketAddr>,
+    /// Number of worker threads, at least 1.
+    pub workers: usize,
+    /// Pin worker i to the i-th core this process may use.
+    pub pin: bool,
+    /// Backends in the order given, no two alike, at least one.
+    pub backends: Vec<BackendUrl>,
+    /// Active health checks.
+    pub health: Health,
+    /// What is tried again, how often, and when a backend is given up.
+    pub retry: Retry,
+    /// How long a drain may take before connections are cut.
+    pub drain_timeout: Duration,
+    /// Path that answers the short status; `None` turns it off.
+    pub status_path: Option<String>,
+    /// Upper bounds in time.
+    pub timeouts: Timeouts,
+}
+
+/// A backend as the user named it: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendUrl {
+    /// Host name or address, IPv6 without brackets, lower case.
+    pub host: String,
+    /// TCP port, not 0.
+    pub port: u16,
+}
+
+impl std::fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Active health checks, all from the one probe thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// Time between the starts of two probes of one backend.
+    pub interval: Duration,
+    /// Time after which a probe that has not connected counts as failed.
+    pub timeout: Duration,
+}
+
+/// Retries and the circuit breaker.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Retries a request at most, beside the first try; at most [`limits::RETRIES_MAX`].
+    pub retries: u8,
+    /// Wait before the same backend is tried again.
+    pub delay: Duration,
+    /// Failures in a row that take a backend out until a probe succeeds.
+    pub max_fails: u32,
+}
+
+/// Upper bounds in time for each phase of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A whole request head, from its first byte (or from the accept).
+    pub head: Duration,
+    /// A client's keep-alive connection without a request.
+    pub idle: Duration,
+    /// A TCP connect to a backend.
+    pub connect: Duration,
+    /// From the request sent to the response head.
+    pub response: Duration,
+    /// A body, in either direction, that does not move.
+    pub stall: Duration,
+    /// A tunnel in which nothing moves.
+    pub tunnel: Duration,
+    /// Our own unused connection to a backend.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: limits::HEAD_TIMEOUT,
+            idle: limits::IDLE_TIMEOUT,
+            connect: limits::CONNECT_TIMEOUT,
+            response: limits::RESPONSE_TIMEOUT,
+            stall: limits::STALL_TIMEOUT,
+            tunnel: limits::TUNNEL_TIMEOUT,
+            upstream_idle: limits::UPSTREAM_IDLE_TIMEOUT,
+        }
+    }
+}
