@@ -24,3 +24,10 @@ pub mod id;
 pub mod limits;
 
 pub mod balance;
+pub mod buffer;
+pub mod proto;
+pub mod exchange;
+pub mod slab;
+pub mod stats;
+pub mod timer;
+pub mod transport;

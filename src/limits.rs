@@ -48,3 +48,47 @@ pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// After our last word on a connection we read this long, so that the peer reads it before a reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Read at once: a socket's usual receive buffer, so that one read drains it.
+pub const INBOX: usize = 64 * 1024;
+/// Room before what is read, so that a head that grew can be put before its body without moving the body.
+pub const HEADROOM: usize = 4 * 1024;
+/// A request or response head, in bytes: what browsers, cookies included, stay far below.
+pub const HEAD: usize = 32 * 1024;
+/// Header fields in a head: as HAProxy and Envoy; also sizes an array on the stack.
+pub const FIELDS: usize = 100;
+/// A request target, in bytes: RFC 9112 section 3 recommends at least 8,000 for the whole line.
+pub const TARGET: usize = 8 * 1024;
+/// A method name, in bytes: the longest registered one has 17.
+pub const METHOD: usize = 32;
+/// Empty lines before a request that are passed over (RFC 9112 section 2.2 asks for at least one).
+pub const EMPTY_LINES: usize = 2;
+/// Bytes of chunk extensions in one body: nobody uses them but attackers.
+pub const CHUNK_EXTENSIONS: u32 = 16 * 1024;
+/// Bytes of trailer fields in one body.
+pub const TRAILERS: usize = 8 * 1024;
+/// Interim (1xx) responses before a final one.
+pub const INTERIM_RESPONSES: u8 = 64;
+
+/// Holds most requests whole; 64 bytes over a page, so that buffers do not all share the same cache sets.
+pub const SMALL_BUFFER: usize = 4 * 1024 + 64;
+/// Holds what one read and the rewriting of its head can produce.
+pub const LARGE_BUFFER: usize = INBOX + 2 * HEAD + HEADROOM;
+/// Spare buffers a worker keeps of each size; more are given back to the system.
+pub const SPARE_SMALL_BUFFERS: usize = 1024;
+/// See [`SPARE_SMALL_BUFFERS`].
+pub const SPARE_LARGE_BUFFERS: usize = 16;
+
+/// Unused connections kept to one backend by one worker.
+pub const IDLE_UPSTREAMS: usize = 512;
+/// Events taken from the kernel at once: larger batches raise the tail latency.
+pub const EVENTS: usize = 256;
+/// Connections accepted in one tick, after the work already at hand.
+pub const ACCEPTS: usize = 64;
+/// Reads and writes for one connection before the others have their turn.
+pub const STEPS: usize = 16;
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+pub const BACKLOG: i32 = 8192;
+
+const _: () = assert!(FIELDS <= 128, "a request's dropped fields are a mask of 128 bits");
+const _: () = assert!(HEAD < INBOX, "a head must fit one read");

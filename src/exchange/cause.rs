@@ -1,0 +1,174 @@
+//! Why an exchange ended other than well, and what is done about it.
+
+use crate::proto::h1::Refusal;
+
+/// One way for an exchange to go wrong. Its [`Cause::code`] is the same word in log, metric and status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The request broke a rule.
+    BadRequest(Refusal),
+    /// The request head did not come in time.
+    HeadTimeout,
+    /// The client stopped sending its body, or reading its answer.
+    ClientStall,
+    /// The client went away.
+    ClientClosed,
+    /// No backend is eligible.
+    NoBackend,
+    /// A connection to a backend was refused or failed.
+    ConnectFailed,
+    /// A connection to a backend was not made in time.
+    ConnectTimeout,
+    /// A kept connection turned out dead before it took a byte of the request.
+    ConnectionStale,
+    /// The backend closed or reset before its answer.
+    NoResponse,
+    /// The backend's answer broke a rule.
+    BadResponse(Refusal),
+    /// More interim responses than [`crate::limits::INTERIM_RESPONSES`], or a 101 nobody asked for.
+    UnexpectedResponse,
+    /// The backend's answer did not come in time.
+    ResponseTimeout,
+    /// The backend closed or reset within its answer.
+    ResponseCut,
+    /// The backend stopped within its answer, or stopped taking the request.
+    BackendStall,
+    /// A tunnel in which nothing moved.
+    TunnelIdle,
+}
+
+/// What is done about a cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request is sent again.
+    Retry,
+    /// The client is answered with this status.
+    Reply(u16),
+    /// The connections are closed without another byte.
+    Abort,
+}
+
+/// How far an exchange had come when it failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// A byte of the final response is on its way to the client.
+    pub response_begun: bool,
+    /// The whole request is still at hand.
+    pub replayable: bool,
+    /// The request may be processed twice.
+    pub idempotent: bool,
+    /// Retries left.
+    pub retries: u8,
+}
+
+impl Cause {
+    /// The short word for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad-request",
+            Self::HeadTimeout => "head-timeout",
+            Self::ClientStall => "client-stall",
+            Self::ClientClosed => "client-closed",
+            Self::NoBackend => "no-backend",
+            Self::ConnectFailed => "connect-failed",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ConnectionStale => "connection-stale",
+            Self::NoResponse => "no-response",
+            Self::BadResponse(_) => "bad-response",
+            Self::UnexpectedResponse => "unexpected-response",
+            Self::ResponseTimeout => "response-timeout",
+            Self::ResponseCut => "response-cut",
+            Self::BackendStall => "backend-stall",
+            Self::TunnelIdle => "tunnel-idle",
+        }
+    }
+
+    /// One sentence for the body of an error reply.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest(refusal) => refusal.text(),
+            Self::HeadTimeout => "the request did not arrive in time",
+            Self::ClientStall => "the request body did not arrive in time",
+            Self::ClientClosed => "the client went away",
+            Self::NoBackend => "no backend is available",
+            Self::ConnectFailed => "no backend could be reached",
+            Self::ConnectTimeout => "connecting to the backend took too long",
+            Self::ConnectionStale => "the connection to the backend was dead",
+            Self::NoResponse => "the backend closed the connection without an answer",
+            Self::BadResponse(_) => "the backend sent a malformed answer",
+            Self::UnexpectedResponse => "the backend sent an answer that was not asked for",
+            Self::ResponseTimeout => "the backend did not answer in time",
+            Self::ResponseCut => "the backend broke off its answer",
+            Self::BackendStall => "the backend stopped taking the request",
+            Self::TunnelIdle => "nothing moved in the tunnel",
+        }
+    }
+
+    /// Counts against the backend.
+    pub fn blames_backend(self) -> bool {
+        match self {
+            Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::NoResponse
+            | Self::BadResponse(_)
+            | Self::UnexpectedResponse
+            | Self::ResponseTimeout
+            | Self::ResponseCut
+            | Self::BackendStall => true,
+            // A kept connection that died says that the backend closed it, not that it is ill.
+            Self::ConnectionStale => false,
+            Self::BadRequest(_)
+            | Self::HeadTimeout
+            | Self::ClientStall
+            | Self::ClientClosed
+            | Self::NoBackend
+            | Self::TunnelIdle => false,
+        }
+    }
+
+    /// The one place that decides between retry, reply and abort.
+    pub fn verdict(self, standing: Standing) -> Verdict {
+        if standing.response_begun {
+            return Verdict::Abort;
+        }
+        let never_sent = standing.replayable && standing.retries > 0;
+        let again = never_sent && standing.idempotent;
+        match self {
+            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale if never_sent => Verdict::Retry,
+            Self::NoResponse if again => Verdict::Retry,
+            Self::BadRequest(refusal) => Verdict::Reply(refusal.status()),
+            Self::HeadTimeout | Self::ClientStall => Verdict::Reply(408),
+            Self::NoBackend | Self::ConnectFailed => Verdict::Reply(503),
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::BackendStall => Verdict::Reply(504),
+            Self::ConnectionStale
+            | Self::NoResponse
+            | Self::BadResponse(_)
+            | Self::UnexpectedResponse
+            | Self::ResponseCut => Verdict::Reply(502),
+            Self::ClientClosed | Self::TunnelIdle => Verdict::Abort,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_sent_again_only_where_that_is_safe() {
+        let fresh = Standing { response_begun: false, replayable: true, idempotent: false, retries: 1 };
+        assert_eq!(Cause::ConnectFailed.verdict(fresh), Verdict::Retry);
+        assert_eq!(Cause::ConnectionStale.verdict(fresh), Verdict::Retry);
+        assert_eq!(Cause::NoResponse.verdict(fresh), Verdict::Reply(502));
+        let idempotent = Standing { idempotent: true, ..fresh };
+        assert_eq!(Cause::NoResponse.verdict(idempotent), Verdict::Retry);
+        assert_eq!(Cause::ResponseTimeout.verdict(idempotent), Verdict::Reply(504));
+        let spent = Standing { retries: 0, ..idempotent };
+        assert_eq!(Cause::NoResponse.verdict(spent), Verdict::Reply(502));
+        assert_eq!(Cause::ConnectFailed.verdict(spent), Verdict::Reply(503));
+        let partly_gone = Standing { replayable: false, ..idempotent };
+        assert_eq!(Cause::NoResponse.verdict(partly_gone), Verdict::Reply(502));
+        let begun = Standing { response_begun: true, ..idempotent };
+        assert_eq!(Cause::ResponseCut.verdict(begun), Verdict::Abort);
+    }
+}

@@ -1,0 +1,272 @@
+//! One request and its response, or a tunnel: a pure machine that is given bytes and gives bytes.
+//!
+//! It knows what a message means and where it ends. It has no socket, no clock and no backend; the pump does
+//! the moving. Bytes for the other side come out in two parts: what was written to `out`, then the part of
+//! the input that passes as it is (see [`Took::pass`]).
+
+use std::ops::Range;
+
+use crate::limits;
+use crate::proto::h1::request::{self, Forwarded, Request};
+use crate::proto::h1::response::{Connection, Response};
+use crate::proto::h1::{Body, Framing, Refusal, Version, scan};
+
+pub mod cause;
+
+pub use cause::{Cause, Standing, Verdict};
+
+/// An exchange, from its request head on.
+#[derive(Debug)]
+pub struct Exchange {
+    request: Body,
+    request_chunked: bool,
+    phase: Phase,
+    response: Body,
+    response_chunked: bool,
+    version: Version,
+    to_head: bool,
+    idempotent: bool,
+    upgrade: bool,
+    tunnel: bool,
+    /// The downstream may be kept when this is over.
+    keep_downstream: bool,
+    /// The upstream may be kept when this is over.
+    keep_upstream: bool,
+    interim: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Body,
+    Done,
+}
+
+/// What was done with some input.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Bytes of the input that are dealt with.
+    pub consumed: usize,
+    /// The part of the input that goes to the other side as it is, behind what was written to `out`.
+    pub pass: Range<usize>,
+}
+
+/// A request that is answered here and not sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// The status path.
+    Status,
+    /// OPTIONS or TRACE that may not go further.
+    MaxForwards {
+        /// TRACE, which is not reflected: its fields may hold credentials.
+        trace: bool,
+    },
+}
+
+impl Exchange {
+    /// Begins with a complete request head, which is written to `out` as the backend is to see it, unless the
+    /// request is one to answer here.
+    pub fn open(
+        head: &[u8],
+        forwarded: &Forwarded<'_>,
+        status_path: Option<&str>,
+        out: &mut Vec<u8>,
+    ) -> Result<(Self, Option<Local>), Refusal> {
+        let mut space = request::fields();
+        let request = Request::parse(head, &mut space)?;
+        let exchange = Self {
+            request: Body::new(request.framing),
+            request_chunked: request.framing == Framing::Chunked,
+            phase: Phase::Head,
+            response: Body::Done,
+            response_chunked: false,
+            version: request.version,
+            to_head: request.method == "HEAD",
+            idempotent: request.is_idempotent(),
+            upgrade: request.upgrade.is_some(),
+            tunnel: false,
+            keep_downstream: request.persistent(),
+            keep_upstream: false,
+            interim: 0,
+        };
+        let local = if status_path.is_some_and(|path| is_path(request.path(), path)) {
+            Some(Local::Status)
+        } else if request.max_forwards == Some(0) {
+            Some(Local::MaxForwards { trace: request.method == "TRACE" })
+        } else {
+            request.write(forwarded, out);
+            None
+        };
+        Ok((exchange, local))
+    }
+
+    /// Takes what belongs to the request from what the client sent behind the head.
+    pub fn request(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Took, Cause> {
+        let relayed = self.request.relay(input, self.request_chunked, out).map_err(Cause::BadRequest)?;
+        Ok(Took { consumed: relayed.consumed, pass: relayed.pass })
+    }
+
+    /// The client has closed its side: fine in a tunnel, the end of an unfinished request.
+    pub fn request_closed(&mut self) -> Result<(), Cause> {
+        if self.request.end(false, &mut Vec::new()) { Ok(()) } else { Err(Cause::ClientClosed) }
+    }
+
+    /// The backend takes no more of the request; its answer may still come.
+    pub fn abandon_request(&mut self) {
+        self.request = Body::Done;
+        self.keep_downstream = false;
+        self.keep_upstream = false;
+    }
+
+    /// Takes what the backend sent. `scanned` says how many bytes of `input` were there at the last call;
+    /// `keep` whether the downstream may outlive this response.
+    pub fn response(
+        &mut self,
+        input: &[u8],
+        scanned: usize,
+        keep: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Took, Cause> {
+        let (mut at, mut from) = (0, scanned);
+        while self.phase == Phase::Head {
+            let rest = &input[at..];
+            let Some(end) = scan::end_of_head(rest, from).map_err(Cause::BadResponse)? else {
+                if rest.len() > limits::HEAD {
+                    return Err(Cause::BadResponse(Refusal::HeadSize));
+                }
+                return Ok(Took { consumed: at, pass: at..at });
+            };
+            self.response_head(&rest[..end], keep, out)?;
+            (at, from) = (at + end, 0);
+        }
+        let body = self.response.relay(&input[at..], self.response_chunked, out).map_err(Cause::BadResponse)?;
+        if self.response.is_done() {
+            self.phase = Phase::Done;
+        }
+        Ok(Took { consumed: at + body.consumed, pass: at + body.pass.start..at + body.pass.end })
+    }
+
+    fn response_head(&mut self, head: &[u8], keep: bool, out: &mut Vec<u8>) -> Result<(), Cause> {
+        if head.len() > limits::HEAD {
+            return Err(Cause::BadResponse(Refusal::HeadSize));
+        }
+        let mut space = request::fields();
+        let response = Response::parse(head, self.to_head, &mut space).map_err(Cause::BadResponse)?;
+        if response.is_interim() {
+            self.interim += 1;
+            if self.interim > limits::INTERIM_RESPONSES {
+                return Err(Cause::UnexpectedResponse);
+            }
+            // RFC 9110 section 15.2: HTTP/1.0 knows no interim responses.
+            if self.version == Version::Http11 {
+                response.write(Framing::None, Connection::Kept, out);
+            }
+            return Ok(());
+        }
+        self.phase = Phase::Body;
+        if response.status == 101 {
+            return self.switch(&response, out);
+        }
+        let framing = match (response.framing, self.version) {
+            (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
+            (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
+            (framing, _) => framing,
+        };
+        self.response = Body::new(response.framing);
+        self.response_chunked = framing == Framing::Chunked;
+        self.keep_upstream = response.persistent() && self.request.is_done();
+        self.keep_downstream &= keep && self.request.is_done() && framing != Framing::UntilClose;
+        response.write(framing, self.connection(), out);
+        Ok(())
+    }
+
+    /// RFC 9110 section 7.8: from here on both sides speak another protocol.
+    fn switch(&mut self, response: &Response<'_, '_>, out: &mut Vec<u8>) -> Result<(), Cause> {
+        if !self.upgrade || !self.request.is_done() {
+            return Err(Cause::UnexpectedResponse);
+        }
+        response.write(Framing::None, Connection::Kept, out);
+        (self.tunnel, self.keep_downstream) = (true, false);
+        (self.request, self.response) = (Body::UntilClose, Body::UntilClose);
+        (self.request_chunked, self.response_chunked) = (false, false);
+        Ok(())
+    }
+
+    /// The backend has closed its side: the end of some bodies, else the cause of a failure.
+    pub fn response_closed(&mut self, out: &mut Vec<u8>) -> Result<(), Cause> {
+        self.keep_upstream = false;
+        match self.phase {
+            Phase::Head => Err(Cause::NoResponse),
+            Phase::Body if self.response.end(self.response_chunked, out) => {
+                self.phase = Phase::Done;
+                Ok(())
+            }
+            Phase::Body => Err(Cause::ResponseCut),
+            Phase::Done => Ok(()),
+        }
+    }
+
+    /// What the client is told about its connection.
+    pub fn connection(&self) -> Connection {
+        match (self.keep_downstream, self.version) {
+            (false, _) => Connection::Close,
+            (true, Version::Http11) => Connection::Kept,
+            (true, Version::Http10) => Connection::KeptHttp10,
+        }
+    }
+
+    /// The downstream is closed when this is over, whatever was agreed.
+    pub fn close_downstream(&mut self) {
+        self.keep_downstream = false;
+    }
+
+    /// True behind the last byte of the request.
+    pub fn request_done(&self) -> bool {
+        self.request.is_done()
+    }
+
+    /// True behind the last byte of the response.
+    pub fn response_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// True when nothing more is to be moved.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done && (!self.tunnel || self.request.is_done())
+    }
+
+    /// A byte of the final response was given out.
+    pub fn response_begun(&self) -> bool {
+        self.phase != Phase::Head
+    }
+
+    /// See [`Request::is_idempotent`].
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// The request is a HEAD.
+    pub fn to_head(&self) -> bool {
+        self.to_head
+    }
+
+    /// Two byte streams joined; no longer HTTP.
+    pub fn is_tunnel(&self) -> bool {
+        self.tunnel
+    }
+
+    /// The downstream may carry another exchange after this one.
+    pub fn keeps_downstream(&self) -> bool {
+        self.keep_downstream
+    }
+
+    /// The upstream may carry another exchange after this one.
+    pub fn keeps_upstream(&self) -> bool {
+        self.keep_upstream && self.phase == Phase::Done
+    }
+}
+
+/// The path of a target, without its query, is this one.
+fn is_path(target: &str, path: &str) -> bool {
+    target.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('?'))
+}

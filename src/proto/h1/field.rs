@@ -1,0 +1,132 @@
+//! Field names that a balancer must know, and the grammar of the values it reads.
+
+/// A field that decides framing, routing or forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Anything that is passed on as it is.
+    Other,
+    /// RFC 9110 section 7.6.1.
+    Connection,
+    /// RFC 9110 section 8.6.
+    ContentLength,
+    /// RFC 9110 section 10.1.1.
+    Expect,
+    /// RFC 9110 section 7.2.
+    Host,
+    /// Only meaningful between two neighbours; never passed on.
+    HopByHop,
+    /// `Keep-Alive: timeout=…`, hop by hop.
+    KeepAlive,
+    /// RFC 9110 section 7.6.2.
+    MaxForwards,
+    /// RFC 9112 section 6.1.
+    TransferEncoding,
+    /// RFC 9110 section 7.8.
+    Upgrade,
+    /// The addresses a request came through.
+    XForwardedFor,
+    /// The Host that the client asked for.
+    XForwardedHost,
+    /// The scheme that the client used.
+    XForwardedProto,
+    /// A number of the request for log lines along its way.
+    XRequestId,
+}
+
+/// Which of the fields a name is; case does not matter.
+pub fn name(name: &[u8]) -> Name {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        2 if is("te") => Name::HopByHop,
+        4 if is("host") => Name::Host,
+        6 if is("expect") => Name::Expect,
+        7 if is("upgrade") => Name::Upgrade,
+        10 if is("connection") => Name::Connection,
+        10 if is("keep-alive") => Name::KeepAlive,
+        12 if is("max-forwards") => Name::MaxForwards,
+        12 if is("x-request-id") => Name::XRequestId,
+        14 if is("content-length") => Name::ContentLength,
+        15 if is("x-forwarded-for") => Name::XForwardedFor,
+        16 if is("x-forwarded-host") => Name::XForwardedHost,
+        16 if is("proxy-connection") => Name::HopByHop,
+        17 if is("transfer-encoding") => Name::TransferEncoding,
+        17 if is("x-forwarded-proto") => Name::XForwardedProto,
+        18 if is("proxy-authenticate") => Name::HopByHop,
+        19 if is("proxy-authorization") => Name::HopByHop,
+        _ => Name::Other,
+    }
+}
+
+/// Fields that change meaning when they come after the body: framing, routing, authentication, request
+/// modifiers and content description (RFC 9110 section 6.5.1).
+pub fn allowed_in_trailers(field: &[u8]) -> bool {
+    const REFUSED: [&str; 22] = [
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-location",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "expires",
+        "forwarded",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "location",
+        "pragma",
+        "range",
+        "set-cookie",
+        "trailer",
+        "via",
+        "www-authenticate",
+    ];
+    name(field) == Name::Other && !REFUSED.iter().any(|r| field.eq_ignore_ascii_case(r.as_bytes()))
+}
+
+/// The members of a comma-separated list, without the white space around them; empty members are skipped.
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// A number written with digits alone, below 2^63.
+pub fn digits(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    let mut number = 0_u64;
+    for &byte in value {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+    }
+    (number < 1 << 63).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits_alone() {
+        assert_eq!(digits(b"0"), Some(0));
+        assert_eq!(digits(b"0012"), Some(12));
+        assert_eq!(digits(b"9223372036854775807"), Some((1 << 63) - 1));
+        for bad in ["", "+5", "-1", " 5", "5 ", "5,5", "0x10", "1e3", "9223372036854775808", "99999999999999999999"] {
+            assert_eq!(digits(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_any_case() {
+        assert_eq!(name(b"HOST"), Name::Host);
+        assert_eq!(name(b"transfer-Encoding"), Name::TransferEncoding);
+        assert_eq!(name(b"hosts"), Name::Other);
+        assert!(allowed_in_trailers(b"X-Checksum"));
+        assert!(!allowed_in_trailers(b"content-LENGTH") && !allowed_in_trailers(b"Set-Cookie"));
+    }
+}

@@ -1,0 +1,282 @@
+//! Request heads: read strictly, written anew for the backend.
+
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+
+use httparse::Header;
+
+use super::field::{self, Name};
+use super::head::{self, Facts};
+use super::target::{self, Target};
+use super::{Framing, Refusal, Version, copy};
+use crate::limits;
+
+/// Space for the fields of one head, on the stack of whoever parses.
+pub type Fields<'b> = [MaybeUninit<Header<'b>>; limits::FIELDS];
+
+/// Space for [`Request::parse`] and [`super::response::Response::parse`].
+pub fn fields<'b>() -> Fields<'b> {
+    [const { MaybeUninit::uninit() }; limits::FIELDS]
+}
+
+/// A request head that may be forwarded.
+#[derive(Debug)]
+pub struct Request<'h, 'b> {
+    head: &'b [u8],
+    fields: &'h [Header<'b>],
+    facts: Facts,
+    /// As sent; case matters.
+    pub method: &'b str,
+    /// As sent.
+    pub target: Target<'b>,
+    /// As sent.
+    pub version: Version,
+    /// How the body ends: never [`Framing::UntilClose`].
+    pub framing: Framing,
+    /// Host, or the authority of an absolute-form target; `None` only in HTTP/1.0.
+    pub authority: Option<&'b [u8]>,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// The protocols asked for by an upgrade that is passed on.
+    pub upgrade: Option<&'b [u8]>,
+    /// Of TRACE and OPTIONS: how many more hops it may take.
+    pub max_forwards: Option<u64>,
+}
+
+/// What the request's next receiver is to be told about its way here.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Sent as Host for an HTTP/1.0 request that has none: the address it came to.
+    pub local: &'a str,
+    /// The client's own X-Forwarded-For is kept and ours appended.
+    pub trusted: bool,
+}
+
+impl<'h, 'b> Request<'h, 'b> {
+    /// Reads a head that ends with its empty line (see [`super::scan::end_of_head`]).
+    pub fn parse(head: &'b [u8], space: &'h mut Fields<'b>) -> Result<Self, Refusal> {
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse_with_uninit_headers(head, space) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => return Err(Refusal::FieldLine),
+            Err(httparse::Error::Version) => return Err(version_refusal(head)),
+            Err(error) => return Err(head::refusal(error)),
+        }
+        let (Some(method), Some(raw_target)) = (parsed.method, parsed.path) else {
+            return Err(Refusal::StartLine);
+        };
+        if method.len() > limits::METHOD {
+            return Err(Refusal::MethodSize);
+        }
+        if raw_target.len() > limits::TARGET {
+            return Err(Refusal::TargetSize);
+        }
+        if method == "CONNECT" {
+            return Err(Refusal::Connect);
+        }
+        let target = target::parse(raw_target, method).ok_or(Refusal::Target)?;
+        let mut request = Self {
+            head,
+            fields: parsed.headers,
+            facts: Facts::default(),
+            method,
+            target,
+            version: Version::of(parsed.version),
+            framing: Framing::None,
+            authority: None,
+            expects_continue: false,
+            upgrade: None,
+            max_forwards: None,
+        };
+        request.read_fields()?;
+        Ok(request)
+    }
+
+    fn read_fields(&mut self) -> Result<(), Refusal> {
+        let (mut upgrade, mut max_forwards) = (None, None);
+        for (i, field) in self.fields.iter().enumerate() {
+            let name = field::name(field.name.as_bytes());
+            if name == Name::Other || self.facts.note(i, name, field.value)? {
+                continue;
+            }
+            match name {
+                Name::Host if self.authority.is_some() => return Err(Refusal::HostRepeated),
+                Name::Host if !target::is_authority(field.value) => return Err(Refusal::HostInvalid),
+                Name::Host => self.authority = Some(field.value),
+                Name::Expect => self.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue"),
+                Name::Upgrade => upgrade = Some(field.value),
+                Name::MaxForwards => max_forwards = Some((i, field.value)),
+                _ => {}
+            }
+            let ours = matches!(name, Name::XForwardedFor | Name::XForwardedHost | Name::XForwardedProto);
+            let void = name == Name::Expect && self.version == Version::Http10;
+            if ours || void || name == Name::Upgrade {
+                self.facts.dropped |= 1 << i;
+            }
+        }
+        if self.authority.is_none() && self.version == Version::Http11 {
+            return Err(Refusal::HostMissing);
+        }
+        self.facts.drop_named(self.fields);
+        self.framing = self.facts.framing(self.version)?.unwrap_or(Framing::None);
+        if self.version == Version::Http10 {
+            self.expects_continue = false;
+        } else if self.facts.upgrade {
+            // An upgrade to h2c would take the exchange out of our sight (and of our framing).
+            self.upgrade = upgrade.filter(|protocols| !contains_h2c(protocols));
+        }
+        if let Target::Absolute { authority, .. } = self.target {
+            self.replace_host(authority);
+        }
+        self.limit_forwards(max_forwards)
+    }
+
+    /// RFC 9112 section 3.2.2: the target's authority wins over Host.
+    fn replace_host(&mut self, authority: &'b str) {
+        let hosts = self.fields.iter().enumerate().filter(|(_, f)| field::name(f.name.as_bytes()) == Name::Host);
+        for (i, _) in hosts {
+            self.facts.dropped |= 1 << i;
+        }
+        self.authority = Some(authority.as_bytes());
+    }
+
+    /// RFC 9110 section 7.6.2; other methods ignore the field.
+    fn limit_forwards(&mut self, field: Option<(usize, &[u8])>) -> Result<(), Refusal> {
+        let trace = self.method == "TRACE";
+        if trace && !matches!(self.framing, Framing::None) {
+            return Err(Refusal::MaxForwards);
+        }
+        if let (true, Some((i, value))) = (trace || self.method == "OPTIONS", field) {
+            self.max_forwards = Some(field::digits(value).ok_or(Refusal::MaxForwards)?);
+            self.facts.dropped |= 1 << i;
+        }
+        Ok(())
+    }
+
+    /// Whether the client means to keep the connection.
+    pub fn persistent(&self) -> bool {
+        self.facts.persistent(self.version)
+    }
+
+    /// May be sent again after it may have been received (RFC 9110 section 9.2.2).
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+    }
+
+    /// The target as it is sent on.
+    pub fn path(&self) -> &'b str {
+        match self.target {
+            Target::Origin(path) | Target::Absolute { path, .. } => path,
+            Target::Asterisk => "*",
+        }
+    }
+
+    /// Appends the head as the backend is to see it.
+    pub fn write(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
+        let from = self.write_start_line(forwarded, out);
+        copy::fields(self.head, from, self.fields, self.facts.dropped, out);
+        self.write_forwarded(forwarded, out);
+        copy::framing(self.framing, out);
+        if let Some(hops) = self.max_forwards {
+            out.extend_from_slice(b"Max-Forwards: ");
+            copy::decimal(hops.saturating_sub(1), out);
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(protocols) = self.upgrade {
+            out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
+            out.extend_from_slice(protocols);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes what cannot be copied of request line and Host; gives where in the head copying goes on.
+    fn write_start_line(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) -> usize {
+        let line_end = self.method.len() + " ".len() + self.raw_target_len() + " HTTP/1.1\r\n".len();
+        let absolute = matches!(self.target, Target::Absolute { .. });
+        if self.version == Version::Http11 && !absolute {
+            return 0;
+        }
+        out.extend_from_slice(self.method.as_bytes());
+        out.push(b' ');
+        if self.path().starts_with('?') {
+            out.push(b'/');
+        }
+        out.extend_from_slice(self.path().as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        if absolute || self.authority.is_none() {
+            out.extend_from_slice(b"Host: ");
+            out.extend_from_slice(self.authority.unwrap_or(forwarded.local.as_bytes()));
+            out.extend_from_slice(b"\r\n");
+        }
+        line_end
+    }
+
+    fn raw_target_len(&self) -> usize {
+        let line = memchr::memchr(b'\r', self.head).unwrap_or(self.head.len());
+        line - self.method.len() - "  HTTP/1.1".len()
+    }
+
+    fn write_forwarded(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if forwarded.trusted {
+            let earlier = self.fields.iter().filter(|f| field::name(f.name.as_bytes()) == Name::XForwardedFor);
+            for value in earlier.map(|f| f.value).filter(|value| !value.is_empty()) {
+                out.extend_from_slice(value);
+                out.extend_from_slice(b", ");
+            }
+        }
+        write_address(forwarded.client, out);
+        if let Some(host) = self.authority {
+            out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+            out.extend_from_slice(host);
+        }
+        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+        out.extend_from_slice(forwarded.scheme.as_bytes());
+        out.extend_from_slice(match self.version {
+            Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
+            Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",
+        });
+    }
+}
+
+/// An IPv4 address digit by digit (the formatting machinery costs ten times as much), IPv6 by the library.
+fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            for (i, octet) in [a, b, c, d].into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                copy::decimal(u64::from(octet), out);
+            }
+        }
+        IpAddr::V6(v6) => {
+            use std::io::Write;
+            write!(out, "{v6}").expect("a Vec takes every write");
+        }
+    }
+}
+
+fn contains_h2c(protocols: &[u8]) -> bool {
+    field::list(protocols).any(|p| p.eq_ignore_ascii_case(b"h2c"))
+}
+
+/// A version we do not serve is 505, what is no version at all 400 (RFC 9112 section 2.3).
+fn version_refusal(head: &[u8]) -> Refusal {
+    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
+    match line.rsplit(|&b| b == b' ').next().unwrap_or_default() {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Refusal::Version
+        }
+        _ => Refusal::StartLine,
+    }
+}
+
+#[cfg(test)]
+mod tests;

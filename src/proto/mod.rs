@@ -1,0 +1,3 @@
+//! Protocols: bytes to meaning and back, without a socket or a clock.
+
+pub mod h1;

@@ -1,0 +1,53 @@
+//! Counters, one block a worker: one writer each, added up by whoever asks.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Connections accepted.
+    Accepted,
+    /// Downstream connections open now.
+    Downstreams,
+    /// Upstream connections open now, idle ones included.
+    Upstreams,
+    /// Exchanges in flight now.
+    Flights,
+    /// Requests whose head was complete, refused ones included.
+    Requests,
+    /// Requests sent again.
+    Retries,
+    /// Exchanges that ended other than well.
+    Failures,
+    /// Bytes the clients sent.
+    BytesIn,
+    /// Bytes sent to the clients.
+    BytesOut,
+}
+
+const COUNTERS: usize = Counter::BytesOut as usize + 1;
+
+/// One worker's counters, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Block {
+    counts: [AtomicU64; COUNTERS],
+}
+
+impl Block {
+    /// Adds `n`. Only the owning worker may call it.
+    pub fn add(&self, counter: Counter, n: u64) {
+        let count = &self.counts[counter as usize];
+        count.store(count.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes one away from a gauge. Only the owning worker may call it.
+    pub fn sub(&self, counter: Counter) {
+        self.add(counter, u64::MAX);
+    }
+
+    /// The count as last written.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counts[counter as usize].load(Relaxed)
+    }
+}

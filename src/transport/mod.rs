@@ -1,0 +1,52 @@
+//! Moving bytes between a connection and a buffer.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+/// A stream of bytes that never blocks: `WouldBlock` where it would have to.
+pub trait Transport {
+    /// Reads once; 0 is the end of the stream.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    /// Writes once, as much as is taken.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Ends our side; the peer's may go on.
+    fn shutdown_write(&mut self);
+    /// Outcome of a connect begun earlier: true when it stands, false when it is still under way.
+    fn connected(&mut self) -> io::Result<bool>;
+}
+
+/// Where transports come from and who tells of their readiness.
+pub trait Net {
+    /// The kind of stream.
+    type Stream: Transport;
+    /// Begins a connect; events about it will carry `token`.
+    fn dial(&mut self, address: SocketAddr, token: usize) -> io::Result<Self::Stream>;
+    /// Events about an accepted stream will carry `token`.
+    fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
+}
+
+impl Transport for mio::net::TcpStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Read::read(self, into)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(self, bytes)
+    }
+
+    fn shutdown_write(&mut self) {
+        // It fails only when the peer has gone, which the next read tells.
+        let _ = self.shutdown(Shutdown::Write);
+    }
+
+    fn connected(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.take_error()? {
+            return Err(error);
+        }
+        match self.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
