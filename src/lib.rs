@@ -31,3 +31,5 @@ pub mod slab;
 pub mod stats;
 pub mod timer;
 pub mod transport;
+
+pub mod probe;
