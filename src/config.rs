@@ -1,9 +1,17 @@
 //! What the user asked for, checked and complete: the command line (and later the file) ends here.
 
-use std::net::SocketAddr;
+mod address;
+mod value;
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::limits;
+
+pub use address::{doubled_listen, parse_backends, parse_listen};
+pub(crate) use value::{digits, quoted};
+pub use value::{parse_count, parse_duration, parse_status_path};
 
 /// Everything a run needs to know. Built by `cli`, read-only afterwards.
 #[derive(Clone, Debug)]
@@ -26,6 +34,32 @@ pub struct Config {
     pub status_path: Option<String>,
     /// Upper bounds in time.
     pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// All addresses of this machine, IPv4 and IPv6, at one port.
+    #[must_use]
+    pub fn all_addresses(port: u16) -> SocketAddr {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+    }
+}
+
+impl Default for Config {
+    /// What a run without flags does, on the cores this process may use.
+    fn default() -> Self {
+        let workers = available_parallelism().map_or(1, usize::from).min(limits::WORKERS_MAX);
+        Self {
+            listen: vec![Self::all_addresses(limits::PORT)],
+            workers,
+            pin: false,
+            backends: parse_backends(limits::BACKENDS).expect("the default backends are well formed"),
+            health: Health::default(),
+            retry: Retry::default(),
+            drain_timeout: limits::DRAIN_TIMEOUT,
+            status_path: Some(limits::STATUS_PATH.to_owned()),
+            timeouts: Timeouts::default(),
+        }
+    }
 }
 
 /// A backend as the user named it: `http://host:port`.
@@ -56,6 +90,12 @@ pub struct Health {
     pub timeout: Duration,
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self { interval: limits::HEALTH_INTERVAL, timeout: limits::HEALTH_TIMEOUT }
+    }
+}
+
 /// Retries and the circuit breaker.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
@@ -65,6 +105,12 @@ pub struct Retry {
     pub delay: Duration,
     /// Failures in a row that take a backend out until a probe succeeds.
     pub max_fails: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { retries: limits::RETRIES, delay: limits::RETRY_DELAY, max_fails: limits::MAX_FAILS }
+    }
 }
 
 /// Upper bounds in time for each phase of a connection.
@@ -97,5 +143,20 @@ impl Default for Timeouts {
             tunnel: limits::TUNNEL_TIMEOUT,
             upstream_idle: limits::UPSTREAM_IDLE_TIMEOUT,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_complete() {
+        let config = Config::default();
+        assert_eq!(config.listen, [parse_listen("[::]:8080").expect("an address")]);
+        assert!((1..=limits::WORKERS_MAX).contains(&config.workers));
+        let backends: Vec<String> = config.backends.iter().map(BackendUrl::to_string).collect();
+        assert_eq!(backends.join(","), limits::BACKENDS);
+        assert_eq!(parse_status_path(limits::STATUS_PATH), Ok(config.status_path));
     }
 }

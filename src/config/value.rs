@@ -1,0 +1,207 @@
+//! Single values as a person writes them: durations, counts, paths.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Longest duration taken: beyond a year a unit was forgotten.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Nanoseconds are the finest a [`Duration`] holds.
+const FRACTION_DIGITS_MAX: usize = 9;
+/// A message quotes this many characters of a value at most, so that it stays one readable line.
+const QUOTED_MAX: usize = 100;
+
+/// Reads `500ms`, `2s`, `1m`, `1h` or a bare number of seconds, each with an optional fraction (`1.5s`).
+///
+/// # Errors
+/// One line that says what is wrong and what would be right; it does not repeat the value.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const RIGHT: &str = "write 500ms, 2s, 1m, 1h or a number of seconds";
+    if text.is_empty() {
+        return Err(format!("empty; {RIGHT}"));
+    }
+    if text.starts_with('-') {
+        return Err(format!("a duration cannot be negative; {RIGHT}"));
+    }
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
+        return Err(format!("not a duration; {RIGHT}"));
+    }
+    let unit_nanos: u64 = match unit {
+        "ms" => 1_000_000,
+        "" | "s" => 1_000_000_000,
+        "m" => 60 * 1_000_000_000,
+        "h" => 3600 * 1_000_000_000,
+        _ => return Err(format!("{} is not a unit of time; {RIGHT}", quoted(unit))),
+    };
+    if fraction.len() > FRACTION_DIGITS_MAX {
+        return Err(format!("more than {FRACTION_DIGITS_MAX} digits after the point; {RIGHT}"));
+    }
+    let too_long = || "longer than a year; was a unit forgotten (ms, s, m, h)?".to_owned();
+    let whole: u64 = whole.parse().map_err(|_| too_long())?;
+    // At most 9 digits, each a digit: these cannot fail or overflow.
+    let fraction_nanos = fraction.parse::<u64>().unwrap_or(0) as u128 * u128::from(unit_nanos)
+        / 10u128.pow(fraction.len() as u32);
+    let nanos = u128::from(whole) * u128::from(unit_nanos) + fraction_nanos;
+    match u64::try_from(nanos).map(Duration::from_nanos) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        _ => Err(too_long()),
+    }
+}
+
+/// Reads a whole number within `range`, digits only.
+///
+/// # Errors
+/// One line that gives the range; it does not repeat the value.
+pub fn parse_count(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    digits(text)
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// Reads the path of the short status: empty turns it off.
+///
+/// # Errors
+/// One line that says what is wrong and what would be right; it does not repeat the value.
+pub fn parse_status_path(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.starts_with('/') {
+        return Err("must begin with /, or be empty to turn the status off".to_owned());
+    }
+    if let Some(bad) = text.chars().find(|c| matches!(c, '?' | '#')) {
+        return Err(format!("a path only, without a query or a fragment: {bad:?} may not stand in it"));
+    }
+    // Anything else never arrives in a request line, so the path would silently never answer.
+    match text.chars().find(|c| !c.is_ascii_graphic()) {
+        Some(bad) => Err(format!("only visible ASCII may stand in it: {bad:?} may not; write it as %XX")),
+        None => Ok(Some(text.to_owned())),
+    }
+}
+
+/// The number that `text` writes in digits alone: unlike `parse`, no sign.
+pub(crate) fn digits<N: std::str::FromStr>(text: &str) -> Option<N> {
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// `text` in double quotes, escaped and shortened so that it cannot break a line or a terminal.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        let cases = [
+            ("500ms", Duration::from_millis(500)),
+            ("2s", Duration::from_secs(2)),
+            ("1m", Duration::from_secs(60)),
+            ("1h", Duration::from_secs(3600)),
+            ("10", Duration::from_secs(10)),
+            ("0", Duration::ZERO),
+            ("0ms", Duration::ZERO),
+            ("0.5", Duration::from_millis(500)),
+            ("1.5s", Duration::from_millis(1500)),
+            ("0.1", Duration::from_millis(100)),
+            ("2.5ms", Duration::from_micros(2500)),
+            ("1.1m", Duration::from_secs(66)),
+            ("0.000000001", Duration::from_nanos(1)),
+            ("0.999999999", Duration::from_nanos(999_999_999)),
+            ("007", Duration::from_secs(7)),
+            ("8760h", DURATION_MAX),
+            ("31536000", DURATION_MAX),
+        ];
+        for (text, right) in cases {
+            assert_eq!(parse_duration(text), Ok(right), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_durations_are_refused() {
+        let cases = [
+            ("", "empty"),
+            ("-1", "negative"),
+            ("-1s", "negative"),
+            ("s", "not a duration"),
+            (".", "not a duration"),
+            (".5", "not a duration"),
+            ("5.", "not a duration"),
+            ("1..5", "not a duration"),
+            ("1.2.3", "not a duration"),
+            ("+1", "not a duration"),
+            ("NaN", "not a duration"),
+            (" 1", "not a duration"),
+            ("1e3", "\"e3\" is not a unit"),
+            ("1 s", "\" s\" is not a unit"),
+            ("2S", "\"S\" is not a unit"),
+            ("1d", "\"d\" is not a unit"),
+            ("1µs", "\"µs\" is not a unit"),
+            ("1m30s", "\"m30s\" is not a unit"),
+            ("1\n", "\"\\n\" is not a unit"),
+            ("0.0000000001", "more than 9 digits"),
+            ("31536001", "longer than a year"),
+            ("8760.1h", "longer than a year"),
+            ("18446744073709551615h", "longer than a year"),
+            ("18446744073709551616", "longer than a year"),
+            ("99999999999999999999999999999999999999999999999999", "longer than a year"),
+        ];
+        for (text, wrong) in cases {
+            let message = parse_duration(text).expect_err(text);
+            assert!(message.contains(wrong), "{text:?} gave {message:?}");
+        }
+    }
+
+    #[test]
+    fn counts_keep_their_range() {
+        for (text, right) in [("1", 1), ("15", 15), ("007", 7)] {
+            assert_eq!(parse_count(text, 1..=15), Ok(right), "{text}");
+        }
+        for text in ["", "0", "16", "-1", "+1", "1.0", "0x1", " 1", "١", "four", "99999999999999999999"] {
+            assert_eq!(
+                parse_count(text, 1..=15),
+                Err("must be a whole number from 1 to 15".into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn status_paths_are_checked() {
+        assert_eq!(parse_status_path(""), Ok(None));
+        for text in ["/", "/lb-status", "/a/b%20c", "/~x"] {
+            assert_eq!(parse_status_path(text), Ok(Some(text.to_owned())));
+        }
+        let cases = [
+            ("lb-status", "must begin with /"),
+            ("http://x/", "must begin with /"),
+            (" /x", "must begin with /"),
+            ("/x?y", "'?' may not"),
+            ("/x#y", "'#' may not"),
+            ("/x y", "' ' may not"),
+            ("/x\ty", "'\\t' may not"),
+            ("/x\r\n", "'\\r' may not"),
+            ("/x\0", "'\\0' may not"),
+            ("/x\u{7f}", "'\\u{7f}' may not"),
+            ("/zustände", "'ä' may not"),
+        ];
+        for (text, wrong) in cases {
+            let message = parse_status_path(text).expect_err(text);
+            assert!(message.contains(wrong), "{text:?} gave {message:?}");
+        }
+    }
+
+    #[test]
+    fn quoting_keeps_one_short_line() {
+        assert_eq!(quoted("a\nb\u{1b}[1m\u{202e}"), r#""a\nb\u{1b}[1m\u{202e}""#);
+        assert_eq!(quoted(&"ä".repeat(100)), format!("\"{}\"", "ä".repeat(100)));
+        assert_eq!(quoted(&"ä".repeat(101)), format!("\"{}\"…", "ä".repeat(100)));
+    }
+}
