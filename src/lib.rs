@@ -33,3 +33,5 @@ pub mod timer;
 pub mod transport;
 
 pub mod probe;
+
+pub mod cli;
