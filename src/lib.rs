@@ -35,3 +35,5 @@ pub mod transport;
 pub mod probe;
 
 pub mod cli;
+
+pub mod demo;
