@@ -51,13 +51,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A buffer holding a copy of `bytes`, at most [`limits::LARGE_BUFFER`] of them.
+    /// A buffer holding a copy of `bytes`; one of its own if it must be larger than [`limits::LARGE_BUFFER`].
     pub fn copy(&mut self, bytes: &[u8]) -> Buffer {
         self.lent += 1;
         let mut buffer = if bytes.len() <= limits::SMALL_BUFFER {
             self.small.pop().unwrap_or_else(|| Buffer::new(limits::SMALL_BUFFER))
-        } else {
+        } else if bytes.len() <= limits::LARGE_BUFFER {
             self.large.pop().unwrap_or_else(|| Buffer::new(limits::LARGE_BUFFER))
+        } else {
+            Buffer::new(bytes.len())
         };
         buffer.start = 0;
         buffer.end = bytes.len() as u32;
@@ -68,10 +70,10 @@ impl Pool {
     /// Takes a buffer back.
     pub fn give(&mut self, buffer: Buffer) {
         self.lent -= 1;
-        let (spare, most) = if buffer.bytes.len() == limits::SMALL_BUFFER {
-            (&mut self.small, limits::SPARE_SMALL_BUFFERS)
-        } else {
-            (&mut self.large, limits::SPARE_LARGE_BUFFERS)
+        let (spare, most) = match buffer.bytes.len() {
+            limits::SMALL_BUFFER => (&mut self.small, limits::SPARE_SMALL_BUFFERS),
+            limits::LARGE_BUFFER => (&mut self.large, limits::SPARE_LARGE_BUFFERS),
+            _ => return,
         };
         if spare.len() < most {
             spare.push(buffer);

@@ -20,20 +20,25 @@
 //! A module imports from the floors below it, never from one above.
 
 pub mod config;
+pub mod error;
 pub mod id;
 pub mod limits;
 
 pub mod balance;
 pub mod buffer;
 pub mod proto;
-pub mod exchange;
 pub mod slab;
-pub mod stats;
+pub mod sys;
 pub mod timer;
+
+pub mod exchange;
+pub mod stats;
 pub mod transport;
 
 pub mod probe;
+pub mod worker;
 
+pub mod admin;
 pub mod cli;
-
+pub mod control;
 pub mod demo;

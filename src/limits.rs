@@ -92,3 +92,17 @@ pub const BACKLOG: i32 = 8192;
 
 const _: () = assert!(FIELDS <= 128, "a request's dropped fields are a mask of 128 bits");
 const _: () = assert!(HEAD < INBOX, "a head must fit one read");
+/// Bytes thrown away while lingering: what a client may have had under way.
+pub const LINGER_BYTES: u32 = 256 * 1024;
+/// A client that will be closed after its answer is not watched for this long: most answers come before.
+pub const WATCH_DELAY: Duration = Duration::from_secs(1);
+/// Pause in accepting when the process is out of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often unused upstreams are looked through.
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+/// Names looked up side by side at start.
+pub const LOOKUPS: usize = 64;
+/// Addresses kept of one backend's name.
+pub const ADDRESSES: usize = 16;
+/// Backends that `--demo` starts.
+pub const DEMO_BACKENDS: u16 = 3;

@@ -1,1 +1,73 @@
-fn main() {}
+//! The `evenkeel` command.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use evenkeel::cli::{self, Outcome};
+use evenkeel::config::{BackendUrl, Config};
+use evenkeel::{control, demo, limits};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match cli::parse(&arguments, &|name| std::env::var_os(name)) {
+        Outcome::Print(text) => {
+            // Whoever closed the pipe has read enough.
+            let _ = writeln!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Outcome::Refuse(line) => refuse(&line),
+        Outcome::Run { config, log_level, demo } => {
+            log_to_stderr(log_level);
+            if demo { run_demo(config) } else { run(&config) }
+        }
+    }
+}
+
+fn refuse(line: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "evenkeel: {line}");
+    ExitCode::from(2)
+}
+
+fn log_to_stderr(level: log::LevelFilter) {
+    let config = simplelog::ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_target_level(log::LevelFilter::Off)
+        .set_location_level(log::LevelFilter::Off)
+        .set_thread_level(log::LevelFilter::Off)
+        .build();
+    simplelog::WriteLogger::init(level, config, std::io::stderr()).expect("nothing else sets a logger");
+}
+
+fn run(config: &Config) -> ExitCode {
+    match control::start(config) {
+        Ok(running) => running.wait(),
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+/// Balances over backends of its own, on free loopback ports.
+fn run_demo(mut config: Config) -> ExitCode {
+    let mut backends = Vec::new();
+    for i in 1..=limits::DEMO_BACKENDS {
+        match demo::Server::start(demo::Options { name: format!("demo-{i}"), ..demo::Options::default() }) {
+            Ok(server) => backends.push(server),
+            Err(error) => return refuse(&format!("--demo: cannot start a backend: {error}")),
+        }
+    }
+    let url = |server: &demo::Server| BackendUrl { host: "127.0.0.1".into(), port: server.port() };
+    config.backends = backends.iter().map(url).collect();
+    match control::start(&config) {
+        Ok(running) => {
+            let port = running.addresses().first().map_or(0, std::net::SocketAddr::port);
+            let text = format!(
+                "evenkeel balances over {} backends of its own on http://localhost:{port}\n\
+                 try it:  curl -s http://localhost:{port}/   (several times), and http://localhost:{port}/lb-status\n\
+                 end it:  Ctrl-C",
+                backends.len()
+            );
+            let _ = writeln!(std::io::stdout(), "{text}");
+            running.wait()
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
+}

@@ -64,7 +64,8 @@ impl<K: Copy> Wheel<K> {
         if self.len == 0 {
             return u64::MAX;
         }
-        let ahead = (self.done + 1..=self.done + SLOTS).find(|g| !self.slots[(g % SLOTS) as usize].is_empty());
+        let ahead =
+            (self.done + 1..=self.done + SLOTS).find(|g| !self.slots[(g % SLOTS) as usize].is_empty());
         ahead.expect("an entry lies in one of the slots")
     }
 }

@@ -1,5 +1,7 @@
 //! Who serves a request: the table of backends, their health, and the choice among them.
 
+pub mod choice;
 pub mod table;
 
+pub use choice::Eligible;
 pub use table::{Backend, Table};

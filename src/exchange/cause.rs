@@ -134,7 +134,9 @@ impl Cause {
         let never_sent = standing.replayable && standing.retries > 0;
         let again = never_sent && standing.idempotent;
         match self {
-            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale if never_sent => Verdict::Retry,
+            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale if never_sent => {
+                Verdict::Retry
+            }
             Self::NoResponse if again => Verdict::Retry,
             Self::BadRequest(refusal) => Verdict::Reply(refusal.status()),
             Self::HeadTimeout | Self::ClientStall => Verdict::Reply(408),

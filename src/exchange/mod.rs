@@ -20,6 +20,7 @@ pub use cause::{Cause, Standing, Verdict};
 pub struct Exchange {
     request: Body,
     request_chunked: bool,
+    request_abandoned: bool,
     phase: Phase,
     response: Body,
     response_chunked: bool,
@@ -77,6 +78,7 @@ impl Exchange {
         let exchange = Self {
             request: Body::new(request.framing),
             request_chunked: request.framing == Framing::Chunked,
+            request_abandoned: false,
             phase: Phase::Head,
             response: Body::Done,
             response_chunked: false,
@@ -101,8 +103,8 @@ impl Exchange {
     }
 
     /// Takes what belongs to the request from what the client sent behind the head.
-    pub fn request(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Took, Cause> {
-        let relayed = self.request.relay(input, self.request_chunked, out).map_err(Cause::BadRequest)?;
+    pub fn request(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Took, Refusal> {
+        let relayed = self.request.relay(input, self.request_chunked, out)?;
         Ok(Took { consumed: relayed.consumed, pass: relayed.pass })
     }
 
@@ -114,6 +116,7 @@ impl Exchange {
     /// The backend takes no more of the request; its answer may still come.
     pub fn abandon_request(&mut self) {
         self.request = Body::Done;
+        self.request_abandoned = true;
         self.keep_downstream = false;
         self.keep_upstream = false;
     }
@@ -139,7 +142,8 @@ impl Exchange {
             self.response_head(&rest[..end], keep, out)?;
             (at, from) = (at + end, 0);
         }
-        let body = self.response.relay(&input[at..], self.response_chunked, out).map_err(Cause::BadResponse)?;
+        let body =
+            self.response.relay(&input[at..], self.response_chunked, out).map_err(Cause::BadResponse)?;
         if self.response.is_done() {
             self.phase = Phase::Done;
         }
@@ -215,14 +219,14 @@ impl Exchange {
         }
     }
 
-    /// The downstream is closed when this is over, whatever was agreed.
-    pub fn close_downstream(&mut self) {
-        self.keep_downstream = false;
-    }
-
     /// True behind the last byte of the request.
     pub fn request_done(&self) -> bool {
         self.request.is_done()
+    }
+
+    /// The client may still be sending this request.
+    pub fn request_unread(&self) -> bool {
+        !self.request.is_done() || self.request_abandoned
     }
 
     /// True behind the last byte of the response.

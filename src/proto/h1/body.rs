@@ -67,7 +67,11 @@ impl Body {
             }
             Self::Chunked(decoder) => {
                 while let Some(data) = decoder.decode(input, &mut relayed.consumed)? {
-                    if chunked { chunk::write(&input[data], out) } else { out.extend_from_slice(&input[data]) }
+                    if chunked {
+                        chunk::write(&input[data], out)
+                    } else {
+                        out.extend_from_slice(&input[data])
+                    }
                 }
                 if decoder.is_done() {
                     if chunked {

@@ -99,7 +99,9 @@ impl Decoder {
     fn extension(&mut self, byte: u8) -> Result<(), Refusal> {
         self.state = match (self.state, byte) {
             (State::AfterValue, b'\r')
-            | (State::ExtensionName { begun: true } | State::ExtensionValue { begun: true }, b'\r') => State::SizeLf,
+            | (State::ExtensionName { begun: true } | State::ExtensionValue { begun: true }, b'\r') => {
+                State::SizeLf
+            }
             (State::AfterValue | State::BeforeExtension, b' ' | b'\t') => State::BeforeExtension,
             (State::AfterValue | State::BeforeExtension | State::AfterName, b';')
             | (State::ExtensionName { begun: true } | State::ExtensionValue { begun: true }, b';') => {
@@ -108,7 +110,9 @@ impl Decoder {
             (State::ExtensionName { begun: false }, b' ' | b'\t') => State::ExtensionName { begun: false },
             (State::ExtensionName { .. }, _) if is_token(byte) => State::ExtensionName { begun: true },
             (State::ExtensionName { begun: true } | State::AfterName, b' ' | b'\t') => State::AfterName,
-            (State::ExtensionName { begun: true } | State::AfterName, b'=') => State::ExtensionValue { begun: false },
+            (State::ExtensionName { begun: true } | State::AfterName, b'=') => {
+                State::ExtensionValue { begun: false }
+            }
             (State::ExtensionValue { begun: false }, b' ' | b'\t') => State::ExtensionValue { begun: false },
             (State::ExtensionValue { begun: false }, b'"') => State::Quoted,
             (State::ExtensionValue { .. }, _) if is_token(byte) => State::ExtensionValue { begun: true },
@@ -228,10 +232,34 @@ mod tests {
         let long = format!("5;{}\r\nhello", "a".repeat(limits::CHUNK_EXTENSIONS as usize + 1));
         let trailers = format!("0\r\nX: {}\r\n\r\n", "a".repeat(limits::TRAILERS));
         let bad = [
-            "\r\n", ";x\r\n", "5\nhello", "5 \r\nhello", " 5\r\nhello", "+5\r\nhello", "0x5\r\nhello", "5\r\nhello\n0\r\n",
-            "5\r\nhelloX", "5;\r\nhello", "5;=a\r\n", "5;a=\r\n", "5;a=\"b\r\n", "5;a\0\r\n", "5;a=\"\n\"\r\n", "5;a\n",
-            "FFFFFFFFFFFFFFFF\r\n", "1000000000000\r\n", "00000000000000005\r\n", "5;a b\r\n", "5;a \r\n", "5\rX", "0\r\nX : 1\r\n\r\n",
-            "0\r\nX: 1\n\r\n", "0\r\n\n", "0\r\n fold: 1\r\n\r\n", &long, &trailers,
+            "\r\n",
+            ";x\r\n",
+            "5\nhello",
+            "5 \r\nhello",
+            " 5\r\nhello",
+            "+5\r\nhello",
+            "0x5\r\nhello",
+            "5\r\nhello\n0\r\n",
+            "5\r\nhelloX",
+            "5;\r\nhello",
+            "5;=a\r\n",
+            "5;a=\r\n",
+            "5;a=\"b\r\n",
+            "5;a\0\r\n",
+            "5;a=\"\n\"\r\n",
+            "5;a\n",
+            "FFFFFFFFFFFFFFFF\r\n",
+            "1000000000000\r\n",
+            "00000000000000005\r\n",
+            "5;a b\r\n",
+            "5;a \r\n",
+            "5\rX",
+            "0\r\nX : 1\r\n\r\n",
+            "0\r\nX: 1\n\r\n",
+            "0\r\n\n",
+            "0\r\n fold: 1\r\n\r\n",
+            &long,
+            &trailers,
         ];
         for bad in bad {
             for size in 1..bad.len().min(40) {

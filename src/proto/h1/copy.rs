@@ -7,7 +7,8 @@ use httparse::Header;
 /// Kept lines are copied as they came: they were checked, so writing them anew would give the same bytes.
 pub(super) fn fields(head: &[u8], from: usize, fields: &[Header<'_>], mut dropped: u128, out: &mut Vec<u8>) {
     let end = head.len() - 2;
-    let start_of = |i: usize| fields.get(i).map_or(end, |f| f.name.as_ptr() as usize - head.as_ptr() as usize);
+    let start_of =
+        |i: usize| fields.get(i).map_or(end, |f| f.name.as_ptr() as usize - head.as_ptr() as usize);
     let mut run = from;
     while dropped != 0 {
         let i = dropped.trailing_zeros() as usize;

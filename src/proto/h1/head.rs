@@ -37,7 +37,8 @@ impl Facts {
             }
             Name::TransferEncoding => {
                 let repeated = self.coding.is_some();
-                self.coding = Some(Coding(if repeated { Err(Refusal::CodingInvalid) } else { coding(value) }));
+                self.coding =
+                    Some(Coding(if repeated { Err(Refusal::CodingInvalid) } else { coding(value) }));
             }
             Name::HopByHop | Name::KeepAlive => {}
             _ => return Ok(false),
@@ -120,7 +121,9 @@ fn coding(value: &[u8]) -> Result<(), Refusal> {
 pub(super) fn refusal(error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::FieldCount,
-        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => Refusal::FieldLine,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
+            Refusal::FieldLine
+        }
         httparse::Error::Version => Refusal::Version,
         httparse::Error::Status | httparse::Error::Token => Refusal::StartLine,
     }
@@ -133,7 +136,16 @@ mod tests {
     #[test]
     fn only_chunked_alone_is_accepted() {
         assert_eq!(coding(b"Chunked"), Ok(()));
-        for bad in ["", "identity", "chunked, chunked", "chunked, gzip", "gzip", "chunked,", "identity, chunked", ",chunked"] {
+        for bad in [
+            "",
+            "identity",
+            "chunked, chunked",
+            "chunked, gzip",
+            "gzip",
+            "chunked,",
+            "identity, chunked",
+            ",chunked",
+        ] {
             assert_eq!(coding(bad.as_bytes()), Err(Refusal::CodingInvalid), "{bad:?}");
         }
         for unknown in ["xchunked", "chunked;a=b", "gzip, chunked", "\"chunked\"", "chunked\x0b"] {

@@ -137,7 +137,8 @@ impl<'h, 'b> Request<'h, 'b> {
 
     /// RFC 9112 section 3.2.2: the target's authority wins over Host.
     fn replace_host(&mut self, authority: &'b str) {
-        let hosts = self.fields.iter().enumerate().filter(|(_, f)| field::name(f.name.as_bytes()) == Name::Host);
+        let hosts =
+            self.fields.iter().enumerate().filter(|(_, f)| field::name(f.name.as_bytes()) == Name::Host);
         for (i, _) in hosts {
             self.facts.dropped |= 1 << i;
         }
@@ -224,7 +225,8 @@ impl<'h, 'b> Request<'h, 'b> {
     fn write_forwarded(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if forwarded.trusted {
-            let earlier = self.fields.iter().filter(|f| field::name(f.name.as_bytes()) == Name::XForwardedFor);
+            let earlier =
+                self.fields.iter().filter(|f| field::name(f.name.as_bytes()) == Name::XForwardedFor);
             for value in earlier.map(|f| f.value).filter(|value| !value.is_empty()) {
                 out.extend_from_slice(value);
                 out.extend_from_slice(b", ");
@@ -271,7 +273,9 @@ fn contains_h2c(protocols: &[u8]) -> bool {
 fn version_refusal(head: &[u8]) -> Refusal {
     let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
     match line.rsplit(|&b| b == b' ').next().unwrap_or_default() {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
             Refusal::Version
         }
         _ => Refusal::StartLine,

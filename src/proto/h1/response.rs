@@ -134,7 +134,11 @@ mod tests {
     use super::super::request::fields;
     use super::*;
 
-    fn rewrite(head: &str, to_head: bool, connection: Connection) -> Result<(Framing, bool, String), Refusal> {
+    fn rewrite(
+        head: &str,
+        to_head: bool,
+        connection: Connection,
+    ) -> Result<(Framing, bool, String), Refusal> {
         let mut space = fields();
         let response = Response::parse(head.as_bytes(), to_head, &mut space)?;
         let mut out = Vec::new();
@@ -161,10 +165,15 @@ mod tests {
         let (none, _, out) = framing("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true);
         assert_eq!(none, Framing::None);
         assert!(out.contains("Content-Length: 9\r\n"));
-        assert!(framing("HTTP/1.1 304 N\r\nContent-Length: 9\r\n\r\n", false).2.contains("Content-Length: 9"));
+        assert!(
+            framing("HTTP/1.1 304 N\r\nContent-Length: 9\r\n\r\n", false).2.contains("Content-Length: 9")
+        );
         let (none, _, out) = framing("HTTP/1.1 204 N\r\nContent-Length: 9\r\n\r\n", false);
         assert_eq!((none, out.contains("Content-Length")), (Framing::None, false));
-        assert_eq!(framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false).0, Framing::Chunked);
+        assert_eq!(
+            framing("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false).0,
+            Framing::Chunked
+        );
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub fn is_authority(authority: &[u8]) -> bool {
         [b'[', rest @ ..] => match rest.iter().position(|&b| b == b']') {
             Some(end) => {
                 let literal = &rest[..end];
-                let valid = std::str::from_utf8(literal).is_ok_and(|l| l.parse::<std::net::Ipv6Addr>().is_ok());
+                let valid =
+                    std::str::from_utf8(literal).is_ok_and(|l| l.parse::<std::net::Ipv6Addr>().is_ok());
                 if !valid {
                     return false;
                 }
@@ -77,7 +78,8 @@ fn is_reg_name(host: &[u8]) -> bool {
                 [a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest = tail,
                 _ => return false,
             },
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => {}
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';'
+            | b'=' => {}
             _ if byte.is_ascii_alphanumeric() => {}
             _ => return false,
         }
@@ -107,7 +109,19 @@ mod tests {
         assert_eq!(parse("HTTP://a?x", "GET"), absolute("a", "?x"));
         assert_eq!(parse("http://a", "OPTIONS"), absolute("a", "*"));
         assert_eq!(parse("https://a", "GET"), absolute("a", "/"));
-        for bad in ["*", "a", "a:80", "ftp://a/", "http:///x", "http://u@a/", "/a#b", "/a\"", "/\u{e4}", "", "http://a:x/"] {
+        for bad in [
+            "*",
+            "a",
+            "a:80",
+            "ftp://a/",
+            "http:///x",
+            "http://u@a/",
+            "/a#b",
+            "/a\"",
+            "/\u{e4}",
+            "",
+            "http://a:x/",
+        ] {
             assert_eq!(parse(bad, "GET"), None, "{bad}");
         }
     }
@@ -117,7 +131,10 @@ mod tests {
         for good in ["a", "a.b-c_d", "127.0.0.1:80", "[::1]", "[::1]:8080", "a:", "a%20b"] {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a b", "a:b", "a:99999", "a@b", "a/b", "[::1", "[::1]x", "[g]", "a%2", "a\\b", "a,b", "::1", "ä"] {
+        for bad in [
+            "", ":80", "a b", "a:b", "a:99999", "a@b", "a/b", "[::1", "[::1]x", "[g]", "a%2", "a\\b", "a,b",
+            "::1", "ä",
+        ] {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
         }
     }

@@ -15,7 +15,8 @@ fn rewrite(head: &str) -> Result<String, Refusal> {
     Ok(String::from_utf8(out).unwrap())
 }
 
-const OURS: &str = "X-Forwarded-For: 192.0.2.10\r\nX-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n";
+const OURS: &str =
+    "X-Forwarded-For: 192.0.2.10\r\nX-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n";
 
 #[test]
 fn hop_by_hop_fields_go_and_ours_come() {
@@ -33,12 +34,15 @@ fn forwarded_for_is_appended_and_cannot_be_stripped() {
                 Connection: X-Forwarded-For, via\r\nX-Forwarded-For: 10.0.0.2\r\n\r\n";
     let out = rewrite(head).unwrap();
     assert!(out.contains("X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.10\r\n"), "{out}");
-    assert!(!out.contains("ftp") && out.matches("X-Forwarded").count() == 3 && out.contains("Via: 1.1 evenkeel"));
+    assert!(
+        !out.contains("ftp") && out.matches("X-Forwarded").count() == 3 && out.contains("Via: 1.1 evenkeel")
+    );
 }
 
 #[test]
 fn framing_that_leaves_is_ours() {
-    let out = rewrite("POST / HTTP/1.1\r\nHost: a\r\nContent-length: 005\r\ncontent-length: 5\r\n\r\n").unwrap();
+    let out =
+        rewrite("POST / HTTP/1.1\r\nHost: a\r\nContent-length: 005\r\ncontent-length: 5\r\n\r\n").unwrap();
     assert_eq!(out, format!("POST / HTTP/1.1\r\nHost: a\r\n{OURS}Content-Length: 5\r\n\r\n"));
     let out = rewrite("POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding:  CHUNKED\r\n\r\n").unwrap();
     assert_eq!(out, format!("POST / HTTP/1.1\r\nHost: a\r\n{OURS}Transfer-Encoding: chunked\r\n\r\n"));
@@ -55,16 +59,27 @@ fn absolute_form_replaces_host() {
 #[test]
 fn http_1_0_gets_a_host() {
     let out = rewrite("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").unwrap();
-    assert!(out.starts_with("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-Forwarded-For: 192.0.2.10\r\n"), "{out}");
-    assert!(out.contains("Via: 1.0 evenkeel") && !out.contains("X-Forwarded-Host") && !out.contains("Expect"));
+    assert!(
+        out.starts_with("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-Forwarded-For: 192.0.2.10\r\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("Via: 1.0 evenkeel") && !out.contains("X-Forwarded-Host") && !out.contains("Expect")
+    );
 }
 
 #[test]
 fn upgrades_pass_only_when_connection_names_them() {
     let ask = |connection: &str, protocol: &str| {
-        rewrite(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\nUpgrade: {protocol}\r\n\r\n")).unwrap()
+        rewrite(&format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\nUpgrade: {protocol}\r\n\r\n"
+        ))
+        .unwrap()
     };
-    assert!(ask("keep-alive, Upgrade", "websocket").ends_with("Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"));
+    assert!(
+        ask("keep-alive, Upgrade", "websocket")
+            .ends_with("Connection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    );
     assert!(!ask("keep-alive", "websocket").contains("pgrade"));
     assert!(!ask("upgrade, HTTP2-Settings", "h2c").contains("pgrade"));
 }
@@ -92,9 +107,15 @@ fn what_breaks_a_rule_is_refused() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", LengthsDiffer),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", LengthInvalid),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", LengthInvalid),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", LengthAndCoding),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            LengthAndCoding,
+        ),
         ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", CodingInHttp10),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", CodingInvalid),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            CodingInvalid,
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: br\r\n\r\n", CodingUnknown),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", FieldLine),
         ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", FieldLine),

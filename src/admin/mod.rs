@@ -1,0 +1,3 @@
+//! What a running balancer tells of itself.
+
+pub mod status;

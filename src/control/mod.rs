@@ -1,0 +1,188 @@
+//! The supervising thread: starts everything, waits for signals, ends everything.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::admin;
+use crate::balance::Table;
+use crate::config::Config;
+use crate::error::StartError;
+use crate::probe;
+use crate::stats::{Block, Counter};
+use crate::sys;
+use crate::worker::{Command, Handle, Settings, Worker};
+
+mod resolve;
+
+/// What the supervising thread waits for.
+enum Event {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// A worker has drained.
+    Drained,
+    /// A worker's poll failed.
+    Failed(usize, io::Error),
+}
+
+/// A balancer whose sockets are open and whose threads run.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    handles: Vec<Handle>,
+    stats: Vec<Arc<Block>>,
+    events: Receiver<Event>,
+    drain_timeout: Duration,
+    _probe: probe::Thread,
+}
+
+/// Opens the sockets and starts the threads.
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    end_on_panic();
+    let descriptors = sys::descriptors::raise_limit();
+    let (listeners, addresses) = listen(config)?;
+    let table = Arc::new(Table::new(resolve::backends(&config.backends)));
+    let status_table = Arc::clone(&table);
+    let settings = Arc::new(Settings {
+        timeouts: config.timeouts,
+        retry: config.retry,
+        status_path: config.status_path.clone(),
+        status: Box::new(move || admin::status::short(&status_table)),
+        locals: addresses.iter().map(ToString::to_string).collect(),
+    });
+    say(config, &addresses, descriptors);
+    let (sender, events) = unbounded();
+    watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
+    let probe = probe::spawn(Arc::clone(&table), config.health)
+        .map_err(|e| StartError::System("cannot start the health probes", e))?;
+    let (mut handles, mut stats) = (Vec::new(), Vec::new());
+    for (i, sockets) in listeners.into_iter().enumerate() {
+        let block = Arc::new(Block::default());
+        let (worker, handle) =
+            Worker::new(sockets, Arc::clone(&table), Arc::clone(&settings), Arc::clone(&block))
+                .map_err(|e| StartError::System("cannot start a worker", e))?;
+        spawn(worker, i, config.pin, sender.clone())
+            .map_err(|e| StartError::System("cannot start a worker", e))?;
+        handles.push(handle);
+        stats.push(block);
+    }
+    Ok(Running { addresses, handles, stats, events, drain_timeout: config.drain_timeout, _probe: probe })
+}
+
+/// Each worker's listeners, and the addresses they are bound to.
+fn listen(config: &Config) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
+    let mut by_worker: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for &address in &config.listen {
+        let only_v6 = config.listen.iter().any(|a| a.is_ipv4() && a.port() == address.port());
+        let failed = |error| StartError::Listen(address, error);
+        let sockets = sys::socket::listen(address, only_v6, config.workers).map_err(failed)?;
+        addresses.push(sockets[0].local_addr().map_err(failed)?);
+        by_worker.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+    }
+    Ok((by_worker, addresses))
+}
+
+fn say(config: &Config, addresses: &[SocketAddr], descriptors: Option<u64>) {
+    for address in addresses {
+        log::info!("listening on {address}");
+    }
+    let pinned = if config.pin { "pinned to cores" } else { "not pinned" };
+    log::info!("{} workers, {pinned}", config.workers);
+    let urls: Vec<_> = config.backends.iter().map(ToString::to_string).collect();
+    log::info!("{} backends: {}", urls.len(), urls.join(", "));
+    if let Some(limit) = descriptors {
+        log::info!("at most {limit} open descriptors, two for each client being served");
+    }
+}
+
+fn spawn(worker: Worker, i: usize, pin: bool, events: Sender<Event>) -> io::Result<()> {
+    let run = move || {
+        if pin {
+            match sys::cores::pin(i) {
+                Ok(core) => log::info!("worker {i} runs on core {core}"),
+                Err(why) => log::warn!("worker {i} is not pinned: {why}"),
+            }
+        }
+        let event = match worker.run() {
+            Ok(()) => Event::Drained,
+            Err(error) => Event::Failed(i, error),
+        };
+        // Nobody listens any more when the process is about to end.
+        let _ = events.send(event);
+    };
+    thread::Builder::new().name(format!("worker-{i}")).spawn(run).map(drop)
+}
+
+fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let watch = move || {
+        for _ in signals.forever() {
+            let _ = events.send(Event::Stop);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(watch).map(drop)
+}
+
+/// A panic in any thread ends the process, in every build profile: never a half-dead balancer.
+fn end_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        say(info);
+        std::process::abort();
+    }));
+}
+
+impl Running {
+    /// The addresses listened on, with the ports the kernel chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits for a signal, then drains; a second signal, or the drain timeout, ends it at once.
+    pub fn wait(self) -> ExitCode {
+        match self.events.recv() {
+            Ok(Event::Failed(i, error)) => return failed(i, &error),
+            Ok(Event::Stop | Event::Drained) | Err(_) => {}
+        }
+        log::info!("draining: no new connections, {} open", self.open());
+        for handle in &self.handles {
+            if let Err(error) = handle.send(Command::Drain) {
+                log::error!("cannot wake a worker: {error}");
+            }
+        }
+        let deadline = Instant::now() + self.drain_timeout;
+        let mut left = self.handles.len();
+        while left > 0 {
+            match self.events.recv_deadline(deadline) {
+                Ok(Event::Drained) => left -= 1,
+                Ok(Event::Failed(i, error)) => return failed(i, &error),
+                Ok(Event::Stop) => {
+                    log::warn!("stopped by a second signal, {} connections cut", self.open());
+                    return ExitCode::SUCCESS;
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    log::warn!("the drain timeout is over, {} connections cut", self.open());
+                    return ExitCode::SUCCESS;
+                }
+            }
+        }
+        log::info!("drained");
+        ExitCode::SUCCESS
+    }
+
+    fn open(&self) -> u64 {
+        self.stats.iter().map(|block| block.get(Counter::Downstreams)).sum()
+    }
+}
+
+fn failed(i: usize, error: &io::Error) -> ExitCode {
+    log::error!("worker {i} cannot go on: {error}");
+    ExitCode::FAILURE
+}

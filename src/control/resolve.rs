@@ -1,0 +1,42 @@
+//! Turning the names of backends into addresses.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::thread;
+
+use crate::balance::Backend;
+use crate::config::BackendUrl;
+use crate::limits;
+
+/// Resolves every backend; names are looked up side by side, because one may take seconds to fail.
+pub(super) fn backends(urls: &[BackendUrl]) -> Vec<Backend> {
+    let mut resolved = Vec::with_capacity(urls.len());
+    for batch in urls.chunks(limits::LOOKUPS) {
+        let addresses: Vec<_> = thread::scope(|scope| {
+            let lookups: Vec<_> = batch.iter().map(|url| scope.spawn(|| addresses(url))).collect();
+            lookups.into_iter().map(|lookup| lookup.join().unwrap_or_default()).collect()
+        });
+        resolved.extend(batch.iter().cloned().zip(addresses).map(|(url, found)| Backend::new(url, found)));
+    }
+    resolved
+}
+
+fn addresses(url: &BackendUrl) -> Vec<SocketAddr> {
+    if let Ok(address) = url.host.parse::<IpAddr>() {
+        return vec![SocketAddr::new(address, url.port)];
+    }
+    let mut found = match (url.host.as_str(), url.port).to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            log::warn!("backend {url}: its name does not resolve: {error}");
+            Vec::new()
+        }
+    };
+    let mut seen = Vec::new();
+    found.retain(|address| {
+        let fresh = !seen.contains(address);
+        seen.push(*address);
+        fresh
+    });
+    found.truncate(limits::ADDRESSES);
+    found
+}

@@ -1,0 +1,34 @@
+//! Errors that keep a run from starting.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// Why a run could not start; said once, on one line, with exit code 2.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address could not be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The system refused a thread, a poll or a signal.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "--listen {address}: the port is in use, by this or another program (see `ss -ltnp`); choose \
+                 another with --port or --listen"
+            ),
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "--listen {address}: not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            ),
+            Self::Listen(address, error) => write!(f, "--listen {address}: {error}"),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,74 @@
+//! Listening sockets: one for each worker on the same address.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::limits;
+
+/// Opens `count` listeners on one address; with port 0 the kernel chooses a port for all of them.
+///
+/// The first is bound before it allows others to share the port, so that the bind fails when any process,
+/// another evenkeel included, has it. `only_v6` keeps `[::]` from taking IPv4 too.
+pub fn listen(address: SocketAddr, only_v6: bool, count: usize) -> io::Result<Vec<TcpListener>> {
+    let first = match bind(address, only_v6, false) {
+        Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
+            bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), false, false)?
+        }
+        bound => bound?,
+    };
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        sockets.push(bind(address, only_v6, true)?);
+    }
+    for socket in &sockets {
+        socket.listen(limits::BACKLOG)?;
+    }
+    Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+fn bind(address: SocketAddr, only_v6: bool, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // Connections of an earlier run that linger in TIME_WAIT must not keep us from starting.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    // Inherited by every accepted connection: one call fewer for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// Shrinks the queue of a listener that is about to be emptied and closed, so that hardly anything new gets
+/// into it meanwhile.
+pub fn refuse_new(listener: &mio::net::TcpListener) {
+    // Without it there would only be a little more to accept.
+    let _ = SockRef::from(listener).listen(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_noticed_also_when_it_is_shared() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let ours = listen(address, false, 2).unwrap();
+        let address = ours[0].local_addr().unwrap();
+        assert_eq!(ours[1].local_addr().unwrap(), address);
+        let error = listen(address, false, 2).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,190 @@
+//! What a worker keeps of each connection, and of each exchange in flight.
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::buffer::Buffer;
+use crate::exchange::Exchange;
+use crate::id::BackendId;
+use crate::limits;
+use crate::slab::Key;
+use crate::transport::Transport;
+
+/// What the kernel last said of a socket, less what was used up since. Bits are set by events and cleared by
+/// a call that would have blocked, or that moved less than it could.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ready {
+    /// A read may give something.
+    pub readable: bool,
+    /// A write may be taken.
+    pub writable: bool,
+    /// The peer has sent its last byte: a short read is followed by the end, and no event will say so.
+    pub ended: bool,
+    /// The connection is broken.
+    pub failed: bool,
+}
+
+impl Ready {
+    /// Adds what an event says.
+    pub(super) fn note(&mut self, seen: Ready) {
+        self.readable |= seen.readable | seen.ended | seen.failed;
+        self.writable |= seen.writable;
+        self.ended |= seen.ended;
+        self.failed |= seen.failed;
+    }
+}
+
+/// Outcome of one read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Bytes(usize),
+    Ended,
+    Blocked,
+    Failed,
+}
+
+/// Reads once. A short read has drained the socket, unless its end is still to be read.
+pub(super) fn read<S: Transport>(stream: &mut S, ready: &mut Ready, into: &mut [u8]) -> Read {
+    debug_assert!(!into.is_empty());
+    match stream.read(into) {
+        Ok(0) => Read::Ended,
+        Ok(n) => {
+            ready.readable = n == into.len() || ready.ended;
+            Read::Bytes(n)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            ready.readable = false;
+            Read::Blocked
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Read::Bytes(0),
+        Err(_) => Read::Failed,
+    }
+}
+
+/// Writes once; how much was taken. A short write says that the socket is full.
+pub(super) fn write<S: Transport>(stream: &mut S, ready: &mut Ready, bytes: &[u8]) -> io::Result<usize> {
+    let taken = match stream.write(bytes) {
+        Ok(n) => n,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    ready.writable = taken == bytes.len();
+    Ok(taken)
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Downstream<S> {
+    pub(super) stream: S,
+    pub(super) ready: Ready,
+    pub(super) phase: Phase,
+    /// On the run queue.
+    pub(super) queued: bool,
+    /// The kernel tells of its readiness: not before the first wait for it.
+    pub(super) registered: bool,
+    /// Position of the listener that it came to.
+    pub(super) listener: u16,
+    pub(super) peer: IpAddr,
+    /// Read and not yet understood.
+    pub(super) input: Option<Buffer>,
+    /// Bytes of `input` in which no end of head was found.
+    pub(super) scanned: u32,
+    /// To be written before anything else is.
+    pub(super) output: Option<Buffer>,
+    /// The exchange, in [`Phase::Flight`].
+    pub(super) flight: Option<Key>,
+    /// When its present wait is given up, in the worker's milliseconds.
+    pub(super) deadline: u64,
+    /// When the wheel reminds of the deadline; never later than it.
+    pub(super) reminder: u64,
+}
+
+/// What a downstream is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waits for a request, or for the rest of its head.
+    Head,
+    /// Has an exchange in flight.
+    Flight,
+    /// Is closed as soon as its output has left, and lingers if the client may still be sending.
+    Flush { linger: bool },
+    /// Our side is closed; what still comes is thrown away, so many bytes at most.
+    Linger { left: u32 },
+}
+
+/// Our connection to a backend.
+#[derive(Debug)]
+pub(super) struct Upstream<S> {
+    pub(super) stream: S,
+    pub(super) ready: Ready,
+    pub(super) backend: BackendId,
+    /// The downstream it serves; `None` while it is idle.
+    pub(super) owner: Option<Key>,
+    /// A part of a response head.
+    pub(super) input: Option<Buffer>,
+    /// It has carried an exchange before the present one.
+    pub(super) reused: bool,
+    /// When it became idle.
+    pub(super) idle_since: u64,
+}
+
+/// An exchange with what it holds on to.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) exchange: Exchange,
+    pub(super) stage: Stage,
+    pub(super) upstream: Option<Key>,
+    pub(super) backend: Option<BackendId>,
+    /// The request as it is to be sent, or the part of it that waits to be; consumed as it leaves.
+    pub(super) request: Option<Buffer>,
+    /// `request` holds the request from its first byte to its last.
+    pub(super) whole: bool,
+    /// A byte of the request was taken by the present upstream.
+    pub(super) sent: bool,
+    /// The tunnel's end was passed on to the backend.
+    pub(super) upstream_shut: bool,
+    /// The tunnel's end was passed on to the client.
+    pub(super) downstream_shut: bool,
+    pub(super) retries: u8,
+    pub(super) tried: Tried,
+}
+
+/// How far an exchange has come with its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Waits before the next try.
+    Delay,
+    /// Waits for a connect to this many addresses, the backend's preferred one first.
+    Connecting { addresses: u16 },
+    /// Has a connected upstream.
+    Open,
+}
+
+/// Backends that a request was already sent to in vain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried {
+    backends: [Option<BackendId>; limits::RETRIES_MAX as usize],
+    len: u8,
+}
+
+impl Tried {
+    pub(super) fn push(&mut self, backend: BackendId) {
+        if let Some(place) = self.backends.get_mut(usize::from(self.len)) {
+            *place = Some(backend);
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn contains(&self, backend: BackendId) -> bool {
+        self.backends[..usize::from(self.len)].contains(&Some(backend))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+}

@@ -1,0 +1,297 @@
+//! Finding an upstream for an exchange, and another one when that fails.
+
+use super::connection::{Phase, Ready, Stage, Upstream};
+use super::pump::{Flow, Pump};
+use super::scratch::Scratch;
+use super::token::Token;
+use crate::exchange::{Cause, Exchange, Standing, Verdict};
+use crate::id::BackendId;
+use crate::proto::h1::Refusal;
+use crate::proto::h1::reply::Reply;
+use crate::proto::h1::response::Connection;
+use crate::slab::Key;
+use crate::stats::Counter;
+use crate::transport::{Net, Transport};
+
+impl<N: Net> Pump<N> {
+    /// Chooses a backend and gives the exchange a kept connection to it, or dials one.
+    pub(super) fn attach(&mut self, key: Key, flight_key: Key) -> Result<(), Cause> {
+        let flight = &mut self.flights[flight_key];
+        let tried = flight.tried;
+        let chosen = if tried.is_empty() {
+            self.eligible.choose(&self.table)
+        } else {
+            self.eligible.choose_where(&self.table, |backend| !tried.contains(backend))
+        };
+        let Some(backend) = chosen else { return Err(Cause::NoBackend) };
+        (flight.backend, flight.sent) = (Some(backend), false);
+        if let Some(up_key) = self.idle.pop(backend) {
+            let up = &mut self.upstreams[up_key];
+            up.owner = Some(key);
+            (flight.upstream, flight.stage) = (Some(up_key), Stage::Open);
+            return Ok(());
+        }
+        self.dial(key, flight_key, backend, 0)
+    }
+
+    /// Begins a connect to the backend's address after `skip` others.
+    fn dial(&mut self, key: Key, flight_key: Key, backend: BackendId, skip: u16) -> Result<(), Cause> {
+        let target = self.table.backend(backend);
+        let addresses = target.addresses();
+        for tried in usize::from(skip)..addresses.len() {
+            let address = addresses[(target.preferred() + tried) % addresses.len()];
+            let up_key = self.upstreams.next_key();
+            let Ok(stream) = self.net.dial(address, Token::Upstream(up_key).pack()) else { continue };
+            self.upstreams.insert(Upstream {
+                stream,
+                ready: Ready::default(),
+                backend,
+                owner: Some(key),
+                input: None,
+                reused: false,
+                idle_since: 0,
+            });
+            self.stats.add(Counter::Upstreams, 1);
+            let flight = &mut self.flights[flight_key];
+            flight.upstream = Some(up_key);
+            flight.stage = Stage::Connecting { addresses: tried as u16 + 1 };
+            self.arm(key, self.settings.timeouts.connect.as_millis() as u64);
+            return Ok(());
+        }
+        Err(Cause::ConnectFailed)
+    }
+
+    /// Looks whether a connect has come to an end.
+    pub(super) fn connecting(&mut self, s: &mut Scratch, key: Key, flight_key: Key, addresses: u16) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        let Some(up_key) = flight.upstream else { return Flow::Blocked };
+        let up = &mut self.upstreams[up_key];
+        if !up.ready.writable && !up.ready.failed {
+            return Flow::Blocked;
+        }
+        match up.stream.connected() {
+            Ok(true) => {
+                up.ready.writable = true;
+                flight.stage = Stage::Open;
+                let target = self.table.backend(up.backend);
+                let position = target.preferred() + usize::from(addresses) - 1;
+                target.prefer(position % target.addresses().len());
+                self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+                Flow::Moved
+            }
+            Ok(false) => {
+                up.ready.writable = false;
+                Flow::Blocked
+            }
+            Err(_) => self.next_address(s, key, flight_key, addresses, Cause::ConnectFailed),
+        }
+    }
+
+    /// Tries the backend's next address; without one the exchange fails for `cause`.
+    pub(super) fn next_address(
+        &mut self,
+        s: &mut Scratch,
+        key: Key,
+        flight_key: Key,
+        addresses: u16,
+        cause: Cause,
+    ) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        if let (Some(up_key), Some(backend)) = (flight.upstream.take(), flight.backend) {
+            self.close_upstream(up_key);
+            if self.dial(key, flight_key, backend, addresses).is_ok() {
+                return Flow::Moved;
+            }
+        }
+        self.fail(s, key, cause)
+    }
+
+    /// An exchange went wrong: what is done is [`Cause::verdict`]'s to say.
+    pub(super) fn fail(&mut self, scratch: &mut Scratch, key: Key, cause: Cause) -> Flow {
+        let Some(flight_key) = self.downstreams[key].flight else { return self.close_downstream(key) };
+        let mut cause = cause;
+        loop {
+            self.blame(flight_key, cause);
+            let flight = &mut self.flights[flight_key];
+            let standing = Standing {
+                response_begun: flight.exchange.response_begun(),
+                replayable: flight.request.is_some() && (!flight.sent || flight.whole),
+                idempotent: flight.exchange.is_idempotent(),
+                retries: flight.retries,
+            };
+            match cause.verdict(standing) {
+                Verdict::Retry => {}
+                Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status),
+                Verdict::Abort => {
+                    self.stats.add(Counter::Failures, 1);
+                    return self.close_downstream(key);
+                }
+            }
+            self.stats.add(Counter::Retries, 1);
+            flight.retries -= 1;
+            flight.request.iter_mut().for_each(crate::buffer::Buffer::rewind);
+            cause = match self.attach(key, flight_key) {
+                Ok(()) => return Flow::Moved,
+                // All that are up were tried: the same again, a little later.
+                Err(Cause::NoBackend) => match self.delay(key, flight_key) {
+                    Ok(flow) => return flow,
+                    Err(cause) => cause,
+                },
+                Err(cause) => cause,
+            };
+        }
+    }
+
+    /// Lets go of the failed upstream and counts the failure against its backend.
+    fn blame(&mut self, flight_key: Key, cause: Cause) {
+        let mut reused = false;
+        if let Some(up_key) = self.flights[flight_key].upstream.take() {
+            reused = self.upstreams[up_key].reused;
+            self.close_upstream(up_key);
+        }
+        let flight = &mut self.flights[flight_key];
+        let Some(backend) = flight.backend.take() else { return };
+        flight.tried.push(backend);
+        // A kept connection that closes instead of answering tells of the backend's patience, not its health.
+        let excused = reused && cause == Cause::NoResponse;
+        if cause.blames_backend() && !excused && self.table.failed(backend, self.settings.retry.max_fails) {
+            let url = self.table.backend(backend).url();
+            log::warn!(
+                "backend {url} is down: {} failures in a row, the last one {}",
+                self.settings.retry.max_fails,
+                cause.code()
+            );
+        }
+    }
+
+    fn delay(&mut self, key: Key, flight_key: Key) -> Result<Flow, Cause> {
+        self.eligible.refresh(&self.table);
+        let flight = &mut self.flights[flight_key];
+        if self.eligible.is_empty() {
+            return Err(Cause::NoBackend);
+        }
+        flight.stage = Stage::Delay;
+        flight.tried.clear();
+        self.arm(key, self.settings.retry.delay.as_millis() as u64);
+        Ok(Flow::Blocked)
+    }
+
+    /// The wait before a retry is over.
+    pub(super) fn retry(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
+        match self.attach(key, flight_key) {
+            Ok(()) => Flow::Moved,
+            Err(cause) => self.fail(scratch, key, cause),
+        }
+    }
+
+    /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
+    pub(super) fn refuse(&mut self, scratch: &mut Scratch, key: Key, refusal: Refusal) -> Flow {
+        self.reply_error(scratch, key, Cause::BadRequest(refusal), refusal.status())
+    }
+
+    /// Ends an exchange, or what did not become one, with an error reply.
+    pub(super) fn reply_error(&mut self, s: &mut Scratch, key: Key, cause: Cause, status: u16) -> Flow {
+        self.stats.add(Counter::Failures, 1);
+        log::debug!("{} answered with {status}: {}", self.downstreams[key].peer, cause.code());
+        let reason = crate::proto::h1::reply::reason(status);
+        let body = format!("{status} {reason}: {}\n", cause.text());
+        let fields = match status {
+            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
+            503 => "Retry-After: 1\r\n",
+            _ => "",
+        };
+        let reply =
+            Reply { status, content_type: "text/plain; charset=utf-8", fields, body: body.as_bytes() };
+        let down = &mut self.downstreams[key];
+        let Some(flight_key) = down.flight.take() else {
+            return self.send_reply(s, key, &reply, false, Connection::Close, true);
+        };
+        let exchange = &self.flights[flight_key].exchange;
+        let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
+        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
+        self.end_flight(flight_key, false);
+        self.send_reply(s, key, &reply, to_head, connection, unread)
+    }
+
+    /// Answers a request that has no exchange in flight.
+    pub(super) fn reply(
+        &mut self,
+        s: &mut Scratch,
+        key: Key,
+        reply: &Reply<'_>,
+        exchange: &Exchange,
+    ) -> Flow {
+        let unread = exchange.request_unread();
+        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
+        self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
+    }
+
+    fn send_reply(
+        &mut self,
+        scratch: &mut Scratch,
+        key: Key,
+        reply: &Reply<'_>,
+        to_head: bool,
+        connection: Connection,
+        linger: bool,
+    ) -> Flow {
+        scratch.outbox.clear();
+        reply.write(to_head, connection, &mut scratch.outbox);
+        let down = &mut self.downstreams[key];
+        // What waited before it (an interim response) leaves first.
+        if let Some(output) = down.output.take() {
+            let mut both = output.filled().to_vec();
+            self.pool.give(output);
+            both.extend_from_slice(&scratch.outbox);
+            down.output = Some(self.pool.copy(&both));
+        } else if self.send_down(key, &scratch.outbox) == Flow::Over {
+            return Flow::Over;
+        }
+        let down = &mut self.downstreams[key];
+        if connection == Connection::Close {
+            down.phase = Phase::Flush { linger: linger || down.input.is_some() };
+            self.arm(key, self.settings.timeouts.stall.as_millis() as u64);
+        } else {
+            down.phase = Phase::Head;
+            self.arm_idle(key);
+        }
+        Flow::Moved
+    }
+
+    /// The present wait of a connection has lasted too long.
+    pub(super) fn expired(&mut self, scratch: &mut Scratch, key: Key) {
+        let down = &self.downstreams[key];
+        match down.phase {
+            Phase::Head if down.input.is_some() && down.output.is_none() => {
+                self.reply_error(scratch, key, Cause::HeadTimeout, 408);
+            }
+            Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
+                self.close_downstream(key);
+            }
+            Phase::Flight => self.flight_expired(scratch, key),
+        }
+    }
+
+    fn flight_expired(&mut self, scratch: &mut Scratch, key: Key) {
+        let down = &self.downstreams[key];
+        let Some(flight_key) = down.flight else { return };
+        let flight = &self.flights[flight_key];
+        let cause = match flight.stage {
+            Stage::Delay => {
+                self.retry(scratch, key, flight_key);
+                return;
+            }
+            Stage::Connecting { addresses } => {
+                self.next_address(scratch, key, flight_key, addresses, Cause::ConnectTimeout);
+                return;
+            }
+            Stage::Open if flight.exchange.is_tunnel() => Cause::TunnelIdle,
+            Stage::Open if down.output.is_some() => Cause::ClientStall,
+            Stage::Open if flight.request.as_ref().is_some_and(|r| !r.is_empty()) => Cause::BackendStall,
+            Stage::Open if !flight.exchange.request_done() => Cause::ClientStall,
+            Stage::Open if flight.exchange.response_begun() => Cause::BackendStall,
+            Stage::Open => Cause::ResponseTimeout,
+        };
+        self.fail(scratch, key, cause);
+    }
+}

@@ -1,0 +1,284 @@
+//! The request's way: from the client's bytes to the backend's socket.
+
+use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
+use super::pump::{Flow, Pump};
+use super::scratch::Scratch;
+use crate::exchange::{Cause, Exchange, Local, Took};
+use crate::limits;
+use crate::proto::h1::reply::Reply;
+use crate::proto::h1::request::Forwarded;
+use crate::proto::h1::{Refusal, scan};
+use crate::slab::Key;
+use crate::stats::Counter;
+use crate::transport::{Net, Transport};
+
+impl<N: Net> Pump<N> {
+    /// Reads until a request head is complete, and begins its exchange.
+    pub(super) fn receive_head(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
+        if self.downstreams[key].output.is_some() {
+            return self.flush(key);
+        }
+        let down = &mut self.downstreams[key];
+        let waiting = down.input.as_ref().map_or(0, |input| input.filled().len());
+        let scanned = down.scanned as usize;
+        if waiting > scanned {
+            scratch.load(&mut down.input, &mut self.pool);
+        } else if down.ready.readable {
+            scratch.load(&mut down.input, &mut self.pool);
+            match read(&mut down.stream, &mut down.ready, scratch.room()) {
+                Read::Bytes(n) => scratch.add(n),
+                Read::Blocked => {
+                    down.input = scratch.rest(0, &mut self.pool);
+                    return Flow::Blocked;
+                }
+                Read::Ended | Read::Failed => return self.close_downstream(key),
+            }
+            self.stats.add(Counter::BytesIn, (scratch.input().len() - waiting) as u64);
+            if waiting == 0 {
+                self.arm(key, self.settings.timeouts.head.as_millis() as u64);
+            }
+        } else {
+            return Flow::Blocked;
+        }
+        match find_head(scratch.input(), scanned) {
+            Ok(Found::Head { start, end }) => self.begin(scratch, key, start, end),
+            Ok(Found::Part { start }) => {
+                let down = &mut self.downstreams[key];
+                down.input = scratch.rest(start, &mut self.pool);
+                down.scanned = (scratch.input().len() - start) as u32;
+                Flow::Moved
+            }
+            Err(refusal) => self.refuse(scratch, key, refusal),
+        }
+    }
+
+    fn begin(&mut self, scratch: &mut Scratch, key: Key, start: usize, end: usize) -> Flow {
+        self.stats.add(Counter::Requests, 1);
+        let down = &mut self.downstreams[key];
+        down.scanned = 0;
+        let forwarded = Forwarded {
+            client: down.peer,
+            scheme: "http",
+            local: &self.settings.locals[usize::from(down.listener)],
+            trusted: true,
+        };
+        let (input, out) = scratch.split();
+        let status_path = self.settings.status_path.as_deref();
+        let (mut exchange, local) = match Exchange::open(&input[start..end], &forwarded, status_path, out) {
+            Ok(opened) => opened,
+            Err(refusal) => return self.refuse(scratch, key, refusal),
+        };
+        let took = match exchange.request(&input[end..], out) {
+            Ok(took) => took,
+            Err(refusal) => return self.refuse(scratch, key, refusal),
+        };
+        let took = Took { consumed: end + took.consumed, pass: end + took.pass.start..end + took.pass.end };
+        down.input = scratch.rest(took.consumed, &mut self.pool);
+        if let Some(local) = local {
+            return self.reply_locally(scratch, key, &exchange, local);
+        }
+        let flight = self.flights.insert(Flight {
+            exchange,
+            stage: Stage::Delay,
+            upstream: None,
+            backend: None,
+            request: None,
+            whole: false,
+            sent: false,
+            upstream_shut: false,
+            downstream_shut: false,
+            retries: self.settings.retry.retries,
+            tried: Tried::default(),
+        });
+        self.stats.add(Counter::Flights, 1);
+        let down = &mut self.downstreams[key];
+        (down.phase, down.flight) = (Phase::Flight, Some(flight));
+        match self.attach(key, flight) {
+            Ok(()) => self.send_first(scratch, key, flight, &took),
+            Err(cause) => {
+                self.flights[flight].request = Some(self.pool.copy(scratch.joined(&took)));
+                self.fail(scratch, key, cause)
+            }
+        }
+    }
+
+    /// Sends the head with what is at hand of the body; keeps what must wait, or may have to be sent again.
+    fn send_first(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key, took: &Took) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        flight.whole = flight.exchange.request_done();
+        let mut taken = 0;
+        let bytes = scratch.joined(took);
+        let mut stale = false;
+        if let (Stage::Open, Some(up)) = (flight.stage, flight.upstream) {
+            let up = &mut self.upstreams[up];
+            match write(&mut up.stream, &mut up.ready, bytes) {
+                Ok(n) => taken = n,
+                Err(_) => stale = true,
+            }
+            flight.sent = taken > 0;
+        }
+        let again = flight.whole && flight.exchange.is_idempotent();
+        if taken < bytes.len() || again {
+            let mut request = self.pool.copy(bytes);
+            request.consume(taken);
+            flight.request = Some(request);
+        }
+        if stale {
+            return self.fail(scratch, key, Cause::ConnectionStale);
+        }
+        if self.flights[flight_key].stage == Stage::Open {
+            self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+        }
+        Flow::Moved
+    }
+
+    /// Moves the rest of the request: what waits for the backend's socket, then what the client sends.
+    pub(super) fn push_request(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        let Some(up_key) = flight.upstream else { return Flow::Blocked };
+        if let Some(request) = flight.request.as_mut().filter(|request| !request.is_empty()) {
+            let up = &mut self.upstreams[up_key];
+            if !up.ready.writable {
+                return Flow::Blocked;
+            }
+            match write(&mut up.stream, &mut up.ready, request.filled()) {
+                Ok(taken) => request.consume(taken),
+                Err(_) if !flight.sent => return self.fail(scratch, key, Cause::ConnectionStale),
+                Err(_) => return self.stop_request(flight_key),
+            }
+            flight.sent |= request.whole().len() > request.filled().len();
+            let left = !request.is_empty();
+            if !left && !(flight.whole && flight.exchange.is_idempotent()) {
+                let sent = flight.request.take();
+                sent.into_iter().for_each(|buffer| self.pool.give(buffer));
+            }
+            let done = !left && self.flights[flight_key].exchange.request_done();
+            let timeouts = &self.settings.timeouts;
+            let wait = if done { timeouts.response } else { timeouts.stall };
+            self.arm(key, wait.as_millis() as u64);
+            return if left { Flow::Blocked } else { Flow::Moved };
+        }
+        if flight.exchange.request_done() {
+            if flight.exchange.is_tunnel() && !flight.upstream_shut {
+                flight.upstream_shut = true;
+                self.upstreams[up_key].stream.shutdown_write();
+                return Flow::Moved;
+            }
+            return Flow::Blocked;
+        }
+        self.pull_request(scratch, key, flight_key, up_key)
+    }
+
+    /// Reads more of the body and sends it on.
+    fn pull_request(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key, up_key: Key) -> Flow {
+        let down = &mut self.downstreams[key];
+        let waiting = down.input.is_some();
+        if !waiting && !down.ready.readable {
+            return Flow::Blocked;
+        }
+        scratch.load(&mut down.input, &mut self.pool);
+        let flight = &mut self.flights[flight_key];
+        if !waiting {
+            match read(&mut down.stream, &mut down.ready, scratch.room()) {
+                Read::Bytes(n) => scratch.add(n),
+                Read::Blocked => return Flow::Blocked,
+                Read::Ended => {
+                    return match flight.exchange.request_closed() {
+                        Ok(()) => Flow::Moved,
+                        Err(cause) => self.fail(scratch, key, cause),
+                    };
+                }
+                Read::Failed => return self.fail(scratch, key, Cause::ClientClosed),
+            }
+            self.stats.add(Counter::BytesIn, scratch.input().len() as u64);
+        }
+        let (input, out) = scratch.split();
+        let took = match flight.exchange.request(input, out) {
+            Ok(took) => took,
+            Err(refusal) => return self.fail(scratch, key, Cause::BadRequest(refusal)),
+        };
+        down.input = scratch.rest(took.consumed, &mut self.pool);
+        let bytes = scratch.joined(&took);
+        let up = &mut self.upstreams[up_key];
+        let Ok(taken) = write(&mut up.stream, &mut up.ready, bytes) else {
+            return self.stop_request(flight_key);
+        };
+        flight.sent |= taken > 0;
+        flight.whole = false;
+        if taken < bytes.len() {
+            flight.request = Some(self.pool.copy(&bytes[taken..]));
+        }
+        let timeouts = &self.settings.timeouts;
+        let wait = match (flight.exchange.is_tunnel(), flight.exchange.request_done()) {
+            (true, _) => timeouts.tunnel,
+            (false, true) => timeouts.response,
+            (false, false) => timeouts.stall,
+        };
+        self.arm(key, wait.as_millis() as u64);
+        Flow::Moved
+    }
+
+    /// The backend takes no more of the request. It may have answered all the same, so its answer is awaited.
+    fn stop_request(&mut self, flight_key: Key) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        flight.exchange.abandon_request();
+        flight.whole = false;
+        let unsent = flight.request.take();
+        unsent.into_iter().for_each(|buffer| self.pool.give(buffer));
+        if let Some(up) = flight.upstream {
+            self.upstreams[up].ready.readable = true;
+        }
+        Flow::Moved
+    }
+}
+
+/// What [`find_head`] found.
+enum Found {
+    /// A whole head.
+    Head { start: usize, end: usize },
+    /// Only a part of one, from `start` on.
+    Part { start: usize },
+}
+
+/// Looks for a request head behind empty lines; `scanned` bytes were looked at before.
+fn find_head(input: &[u8], scanned: usize) -> Result<Found, Refusal> {
+    let (start, unfinished) = scan::empty_lines(input, limits::EMPTY_LINES)?;
+    let head = &input[start..];
+    let end = if unfinished { None } else { scan::end_of_head(head, scanned.saturating_sub(start))? };
+    let size = end.unwrap_or(head.len());
+    if size > limits::HEAD || (end.is_none() && size > limits::TARGET) {
+        let line = memchr::memchr(b'\n', head).unwrap_or(head.len());
+        if line > limits::TARGET + limits::METHOD + " HTTP/1.1\r".len() + 1 {
+            return Err(Refusal::TargetSize);
+        }
+    }
+    if size > limits::HEAD {
+        return Err(Refusal::HeadSize);
+    }
+    Ok(end.map_or(Found::Part { start }, |end| Found::Head { start, end: start + end }))
+}
+
+impl<N: Net> Pump<N> {
+    /// Answers a request that is not sent on.
+    fn reply_locally(&mut self, scratch: &mut Scratch, key: Key, exchange: &Exchange, local: Local) -> Flow {
+        let status;
+        let reply = match local {
+            Local::Status => {
+                status = (self.settings.status)();
+                Reply {
+                    status: 200,
+                    content_type: "application/json",
+                    fields: "Cache-Control: no-store\r\n",
+                    body: status.as_bytes(),
+                }
+            }
+            Local::MaxForwards { trace } => Reply {
+                status: if trace { 405 } else { 200 },
+                content_type: "text/plain",
+                fields: if trace { "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n" } else { "" },
+                body: b"",
+            },
+        };
+        self.reply(scratch, key, &reply, exchange)
+    }
+}

@@ -1,0 +1,155 @@
+//! The response's way: from the backend's bytes to the client's socket.
+
+use super::connection::{Phase, Read, Stage, read};
+use super::pump::{Flow, Pump};
+use super::scratch::Scratch;
+use crate::exchange::Cause;
+use crate::slab::Key;
+use crate::transport::{Net, Transport};
+
+impl<N: Net> Pump<N> {
+    /// Moves an exchange on, in both directions.
+    pub(super) fn relay(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
+        let down = &self.downstreams[key];
+        let Some(flight_key) = down.flight else { return Flow::Over };
+        if down.ready.failed {
+            return self.fail(scratch, key, Cause::ClientClosed);
+        }
+        match self.flights[flight_key].stage {
+            Stage::Delay => return Flow::Blocked,
+            Stage::Connecting { addresses } => return self.connecting(scratch, key, flight_key, addresses),
+            Stage::Open => {}
+        }
+        if self.tunnel_is_over(key, flight_key) {
+            return self.finish(key, flight_key);
+        }
+        let pushed = self.push_request(scratch, key, flight_key);
+        // The push may have ended the exchange, or begun it anew elsewhere.
+        if pushed == Flow::Over || self.flights.get(flight_key).is_none_or(|f| f.stage != Stage::Open) {
+            return pushed;
+        }
+        let pulled = self.pull_response(scratch, key, flight_key);
+        if pulled == Flow::Blocked { pushed } else { pulled }
+    }
+
+    fn pull_response(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
+        if self.downstreams[key].output.is_some() {
+            match self.flush(key) {
+                Flow::Moved => {}
+                flow => return flow,
+            }
+        }
+        let flight = &mut self.flights[flight_key];
+        if flight.exchange.response_done() {
+            if flight.downstream_shut {
+                return Flow::Blocked;
+            }
+            flight.downstream_shut = true;
+            self.downstreams[key].stream.shutdown_write();
+            return Flow::Moved;
+        }
+        let Some(up_key) = flight.upstream else { return Flow::Blocked };
+        let up = &mut self.upstreams[up_key];
+        if !up.ready.readable {
+            return Flow::Blocked;
+        }
+        let scanned = up.input.as_ref().map_or(0, |input| input.filled().len());
+        scratch.load(&mut up.input, &mut self.pool);
+        match read(&mut up.stream, &mut up.ready, scratch.room()) {
+            Read::Bytes(n) => scratch.add(n),
+            Read::Blocked => {
+                up.input = scratch.rest(0, &mut self.pool);
+                return Flow::Blocked;
+            }
+            Read::Ended | Read::Failed => return self.response_closed(scratch, key, flight_key),
+        }
+        self.take_response(scratch, key, flight_key, up_key, scanned)
+    }
+
+    fn take_response(
+        &mut self,
+        scratch: &mut Scratch,
+        key: Key,
+        flight_key: Key,
+        up_key: Key,
+        scanned: usize,
+    ) -> Flow {
+        let keep = !self.draining;
+        let flight = &mut self.flights[flight_key];
+        let begun = flight.exchange.response_begun();
+        let (input, out) = scratch.split();
+        let took = match flight.exchange.response(input, scanned, keep, out) {
+            Ok(took) => took,
+            Err(cause) => return self.fail(scratch, key, cause),
+        };
+        let up = &mut self.upstreams[up_key];
+        up.input = scratch.rest(took.consumed, &mut self.pool);
+        if !begun && flight.exchange.response_begun() {
+            self.table.succeeded(up.backend);
+            // Sent again is only what was not answered.
+            if flight.whole {
+                let answered = flight.request.take();
+                answered.into_iter().for_each(|buffer| self.pool.give(buffer));
+            }
+        }
+        let done = flight.exchange.is_done();
+        let wait = match (flight.exchange.is_tunnel(), flight.exchange.response_begun()) {
+            (true, _) => self.settings.timeouts.tunnel,
+            (false, true) => self.settings.timeouts.stall,
+            (false, false) => self.settings.timeouts.response,
+        };
+        if self.send_down(key, scratch.joined(&took)) == Flow::Over {
+            return Flow::Over;
+        }
+        if done {
+            return self.finish(key, flight_key);
+        }
+        self.arm(key, wait.as_millis() as u64);
+        Flow::Moved
+    }
+
+    /// The backend has closed: the end of some responses, a failure of others.
+    fn response_closed(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        if let Err(cause) = flight.exchange.response_closed(&mut scratch.outbox) {
+            return self.fail(scratch, key, cause);
+        }
+        let done = !flight.exchange.is_tunnel();
+        if self.send_down(key, &scratch.outbox) == Flow::Over {
+            return Flow::Over;
+        }
+        if done { self.finish(key, flight_key) } else { Flow::Moved }
+    }
+
+    /// Both sides of a tunnel have ended, and all that they said has left.
+    fn tunnel_is_over(&self, key: Key, flight_key: Key) -> bool {
+        let flight = &self.flights[flight_key];
+        flight.exchange.is_tunnel()
+            && flight.exchange.is_done()
+            && self.downstreams[key].output.is_none()
+            && flight.request.is_none()
+    }
+
+    /// The exchange is over: the upstream is kept if it is clean, the downstream goes on or closes.
+    fn finish(&mut self, key: Key, flight_key: Key) -> Flow {
+        let exchange = &self.flights[flight_key].exchange;
+        let (keep, unread) = (exchange.keeps_downstream(), exchange.request_unread());
+        let keep_upstream = exchange.keeps_upstream();
+        self.end_flight(flight_key, keep_upstream);
+        let down = &mut self.downstreams[key];
+        down.flight = None;
+        if keep {
+            down.phase = Phase::Head;
+            self.arm_idle(key);
+        } else {
+            down.phase = Phase::Flush { linger: unread || down.input.is_some() };
+        }
+        Flow::Moved
+    }
+
+    /// Waits for the next request.
+    pub(super) fn arm_idle(&mut self, key: Key) {
+        let wait = if self.draining { crate::limits::DRAIN_GRACE } else { self.settings.timeouts.idle };
+        self.arm(key, wait.as_millis() as u64);
+    }
+}
