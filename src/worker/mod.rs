@@ -88,6 +88,8 @@ pub struct Worker {
     pump: Pump<Sockets>,
     commands: Receiver<Command>,
     began: Instant,
+    /// Milliseconds since it began, as of this tick: the only look at the clock.
+    now: u64,
     /// Accepting is paused until then, in milliseconds since it began.
     paused_until: u64,
     pruned: u64,
@@ -122,6 +124,7 @@ impl Worker {
             pump: Pump::new(sockets, table, settings, stats),
             commands,
             began: Instant::now(),
+            now: 0,
             paused_until: 0,
             pruned: 0,
         };
@@ -142,8 +145,8 @@ impl Worker {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let now = self.began.elapsed().as_millis() as u64;
-        self.pump.set_now(now);
+        self.now = self.began.elapsed().as_millis() as u64;
+        self.pump.set_now(self.now);
         self.pump.refresh();
         let mut woken = false;
         for event in &self.events {
@@ -167,8 +170,8 @@ impl Worker {
         if woken {
             self.obey();
         }
-        if now - self.pruned >= limits::PRUNE_INTERVAL.as_millis() as u64 {
-            self.pruned = now;
+        if self.now - self.pruned >= limits::PRUNE_INTERVAL.as_millis() as u64 {
+            self.pruned = self.now;
             self.pump.prune_idle();
         }
         Ok(())
@@ -179,18 +182,16 @@ impl Worker {
         if self.pump.has_work() {
             return Some(Duration::ZERO);
         }
-        let now = self.began.elapsed().as_millis() as u64;
         let accept = self.listeners.iter().any(|l| l.ready).then_some(self.paused_until);
         let prune =
             (self.pump.idle_upstreams() > 0).then(|| self.pruned + limits::PRUNE_INTERVAL.as_millis() as u64);
         let due = [self.pump.next_expiry(), accept, prune].into_iter().flatten().min()?;
-        Some(Duration::from_millis(due.saturating_sub(now)))
+        Some(Duration::from_millis(due.saturating_sub(self.now)))
     }
 
     /// Accepts a batch from each listener; true when there was any.
     fn accept(&mut self) -> bool {
-        let now = self.began.elapsed().as_millis() as u64;
-        if now < self.paused_until {
+        if self.now < self.paused_until {
             return false;
         }
         let mut any = false;
@@ -204,23 +205,23 @@ impl Worker {
                         any = true;
                         self.pump.accepted(stream, peer.ip(), i as u16);
                     }
-                    Err(error) => self.accept_failed(i, &error, now),
+                    Err(error) => self.accept_failed(i, &error),
                 }
             }
         }
         any
     }
 
-    fn accept_failed(&mut self, i: usize, error: &io::Error, now: u64) {
+    fn accept_failed(&mut self, i: usize, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
         match error.kind() {
             WouldBlock => self.listeners[i].ready = false,
             ConnectionAborted | Interrupted => {}
             _ => {
-                if self.paused_until + 60_000 < now || self.paused_until == 0 {
+                if self.paused_until + 60_000 < self.now || self.paused_until == 0 {
                     log::warn!("cannot accept connections, those open go on: {error}");
                 }
-                self.paused_until = now + limits::ACCEPT_PAUSE.as_millis() as u64;
+                self.paused_until = self.now + limits::ACCEPT_PAUSE.as_millis() as u64;
                 // The queue is looked at again after the pause; `ready` stays set.
             }
         }
