@@ -1,0 +1,19 @@
+//! Evenkeel's promises, each held against the real binary over real sockets: a module a promise.
+//!
+//! `EVENKEEL_BIN` and `TEST_SERVER_BIN` name other builds to hold the same promises against.
+
+mod support;
+
+mod bodies;
+mod cli;
+mod connections;
+mod drain;
+mod failure;
+mod framing;
+mod headers;
+mod health;
+mod kills;
+mod pipelining;
+mod readme;
+mod round_robin;
+mod status;

@@ -1,0 +1,32 @@
+//! The two sides of a balancer under test: clients and backends that are strict about what they read, and the
+//! real binary between them.
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod process;
+pub(crate) mod wire;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use backend::{Backend, Port, Reply, Request};
+pub(crate) use client::{Client, get};
+pub(crate) use process::{Evenkeel, TestServer};
+pub(crate) use wire::{Framing, Pattern, Response, Split};
+
+/// How long anything that should happen soon may take on a loaded machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until the condition holds; after the deadline the test fails, saying what never came.
+#[track_caller]
+pub(crate) fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `a,b,c` for `--backends`.
+pub(crate) fn list<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> String {
+    backends.into_iter().map(|b| b.url()).collect::<Vec<_>>().join(",")
+}
