@@ -1,19 +1,14 @@
 //! Ten thousand open connections change nothing.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
-use crate::support::{Backend, Client, Evenkeel, list};
+use crate::support::{Backend, Client, Evenkeel, list, raise_open_files};
 
 const MANY: usize = 10_000;
 /// What the process may need for each idle connection, the allocator's slack and its growth steps included.
 const MEMORY_EACH: u64 = 2048;
 
-/// Raises the limit of open files as far as allowed (the balancer inherits it); how many connections fit.
+/// How many connections fit.
 fn affordable() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("raise the soft limit to the hard one");
-    let files = limit.maximum.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let files = raise_open_files();
     let many = MANY.min(files.saturating_sub(2_000));
     if many < MANY {
         eprintln!("only {many} connections: the hard limit of open files is {files}");

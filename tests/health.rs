@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Backend, Evenkeel, Port, SOON, eventually, get, list};
+use crate::support::{Backend, Evenkeel, Port, SOON, eventually, get, list, raise_open_files};
 
 #[test]
 fn each_change_is_one_log_line() {
@@ -13,7 +13,7 @@ fn each_change_is_one_log_line() {
         Evenkeel::start(&["--health-check-interval", "50ms", "--backends", &list([&backend, &other])]);
     let url = backend.url();
     let said = |word| balancer.lines_with(&url, word);
-    eventually(SOON, "the first probe", || backend.connections() > 0);
+    eventually(SOON, "the first rounds of probes", || other.connections() > 3);
     for round in 1..=3 {
         let ups = said("up");
         backend.kill();
@@ -136,6 +136,7 @@ impl Silent {
 
 #[test]
 fn a_thousand_silent_backends_do_not_delay_one_another() {
+    raise_open_files();
     let silent = Silent::start();
     let mut live = Backend::named("live");
     let mut urls: Vec<String> =

@@ -91,20 +91,20 @@ fn ten_kills_of_one_of_three_backends_under_load_lose_no_get() {
 }
 
 #[test]
-fn a_kill_that_is_over_before_any_probe_loses_no_get() {
+fn restarts_too_short_for_any_probe_lose_no_get() {
     let mut servers = [TestServer::start(), TestServer::start(), TestServer::start()];
     let urls = servers.iter().map(TestServer::url).collect::<Vec<_>>().join(",");
     let balancer =
-        Evenkeel::start(&["--workers", "2", "--health-check-interval", "200ms", "--backends", &urls]);
+        Evenkeel::start(&["--workers", "2", "--health-check-interval", "300ms", "--backends", &urls]);
     let tally = Tally::default();
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| load(balancer.address, &tally));
         }
         let _stop = Stop(&tally);
-        for kill in 0..KILLS {
+        for _ in 0..KILLS {
             tally.more(200);
-            servers[kill % 3].restart();
+            servers[1].restart();
         }
         tally.more(200);
     });

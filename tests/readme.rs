@@ -22,7 +22,10 @@ fn commands() -> Vec<String> {
     for line in text.replace("\\\n", " ").lines() {
         match line.trim_start().strip_prefix("```") {
             Some(kind) => inside = !inside && matches!(kind.trim(), "sh" | "bash" | "shell" | "console"),
-            None if inside => commands.push(line.trim_start_matches("$ ").trim().to_string()),
+            None if inside => {
+                let command = line.split(" #").next().unwrap_or("").trim_start_matches("$ ").trim();
+                commands.push(command.to_string());
+            }
             None => {}
         }
     }

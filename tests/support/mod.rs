@@ -8,6 +8,8 @@ pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 pub(crate) use backend::{Backend, Port, Reply, Request};
 pub(crate) use client::{Client, get};
 pub(crate) use process::{Evenkeel, TestServer};
@@ -29,4 +31,12 @@ pub(crate) fn eventually(deadline: Duration, what: &str, mut condition: impl FnM
 /// `a,b,c` for `--backends`.
 pub(crate) fn list<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> String {
     backends.into_iter().map(|b| b.url()).collect::<Vec<_>>().join(",")
+}
+
+/// Raises the limit of open files as far as allowed, here and for what is started afterwards, and says how far.
+pub(crate) fn raise_open_files() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("raise the soft limit to the hard one");
+    limit.maximum.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
