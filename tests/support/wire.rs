@@ -331,7 +331,12 @@ impl<R: Read> Wire<R> {
         self.at = 0;
         let before = self.pending.len();
         self.pending.resize(before + (64 << 10), 0);
-        let got = self.source.read(&mut self.pending[before..]);
+        let got = loop {
+            match self.source.read(&mut self.pending[before..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                got => break got,
+            }
+        };
         self.pending.truncate(before + *got.as_ref().unwrap_or(&0));
         got.map(|n| n > 0)
     }
