@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually, list};
 
 /// A backend that answers `/held` only when the gate is opened, and everything else at once.
@@ -36,15 +38,11 @@ fn refuses(address: SocketAddr) -> bool {
 
 #[test]
 fn an_exchange_in_flight_finishes_and_the_exit_code_is_0() {
-    for interrupt in [false, true] {
+    for signal in [Signal::TERM, Signal::INT] {
         let (backend, gate) = held();
         let mut balancer = Evenkeel::start(&["--backends", &backend.url()]);
         let mut client = in_flight(&balancer, &backend);
-        if interrupt {
-            balancer.interrupt()
-        } else {
-            balancer.terminate()
-        }
+        balancer.signal(signal);
         eventually(SOON, "new connections are refused", || refuses(balancer.address));
         gate.send(()).expect("open the gate");
         let response = client.response("GET").expect("the answer in full");
@@ -191,4 +189,23 @@ fn a_large_download_finishes_within_the_drain() {
     client.body(framing, &mut body).expect("the whole body");
     assert_eq!(body.length, 5_000_000);
     assert_eq!(balancer.exit_within(SOON).code(), Some(0));
+}
+
+#[test]
+fn connections_not_yet_accepted_are_served_before_the_listener_closes() {
+    let (backend, _gate) = held();
+    let mut balancer = Evenkeel::start(&["--workers", "2", "--backends", &backend.url()]);
+    // Frozen, it cannot accept: the kernel queues what arrives, and the signal waits behind it.
+    balancer.signal(Signal::STOP);
+    let mut clients: Vec<Client> = (0..400).map(|_| Client::connect(balancer.address)).collect();
+    for client in &clients {
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
+    }
+    balancer.terminate();
+    balancer.signal(Signal::CONT);
+    for (i, client) in clients.iter_mut().enumerate() {
+        let response = client.response("GET").unwrap_or_else(|e| panic!("connection {i}: {e}"));
+        assert_eq!((response.status, response.text().as_str()), (200, "finished"));
+    }
+    assert_eq!(balancer.exit_within(SOON).code(), Some(0), "{:?}", balancer.lines());
 }

@@ -120,12 +120,13 @@ impl Evenkeel {
         self.lines().iter().filter(|l| l.contains(text) && has(l)).count()
     }
 
-    pub(crate) fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("SIGTERM");
+    /// Sends a signal: TERM and INT drain, STOP and CONT freeze and thaw.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a signal to our child");
     }
 
-    pub(crate) fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("SIGINT");
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
     }
 
     /// How it ended; fails the test when it has not by the deadline.
