@@ -61,8 +61,9 @@ fn run_demo(mut config: Config) -> ExitCode {
             let port = running.addresses().first().map_or(0, std::net::SocketAddr::port);
             let text = format!(
                 "evenkeel balances over {} backends of its own on http://localhost:{port}\n\
-                 try it:  curl -s http://localhost:{port}/   (several times), and http://localhost:{port}/lb-status\n\
-                 end it:  Ctrl-C",
+                 try it, several times:\n  curl -s http://localhost:{port}/\n\
+                 see who is alive:\n  curl -s http://localhost:{port}/lb-status\n\
+                 end it with Ctrl-C",
                 backends.len()
             );
             let _ = writeln!(std::io::stdout(), "{text}");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use argh::FromArgs;
+use evenkeel::config::parse_duration;
 use evenkeel::demo::{Options, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -83,8 +84,7 @@ fn read_options(args: Args, variable: impl Fn(&str) -> Option<OsString>) -> Resu
             .ok_or_else(|| port.complain("must be a port, 0 (any free one) to 65535"))?,
         name: name.value,
         fail_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
-        delay: parse_duration(&delay.value)
-            .ok_or_else(|| delay.complain("must be a duration like 500ms, 2s, 1m or a number of seconds"))?,
+        delay: parse_duration(&delay.value).map_err(|why| delay.complain(&why))?,
     };
     Ok((options, port))
 }
@@ -92,17 +92,6 @@ fn read_options(args: Args, variable: impl Fn(&str) -> Option<OsString>) -> Resu
 fn parse_number(text: &str) -> Option<u64> {
     // `parse` alone would take a plus sign.
     if text.starts_with('+') { None } else { text.parse().ok() }
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    if let Some(millis) = text.strip_suffix("ms") {
-        return parse_number(millis).map(Duration::from_millis);
-    }
-    let (number, unit) = match text.strip_suffix('m') {
-        Some(minutes) => (minutes, 60),
-        None => (text.strip_suffix('s').unwrap_or(text), 1),
-    };
-    parse_number(number)?.checked_mul(unit).map(Duration::from_secs)
 }
 
 fn start(options: Options, port: &Given) -> Result<Server, String> {
@@ -210,7 +199,7 @@ mod tests {
         assert_eq!(options.fail_after, Some(Duration::from_secs(3)));
         assert_eq!(options.delay, Duration::from_millis(1500));
         for (text, seconds) in [("2s", 2), ("1m", 60), ("7", 7), ("0", 0)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
     }
 
@@ -224,7 +213,7 @@ mod tests {
             (&["--name", "a\nb"], &[], "--name \"a\\nb\""),
             (&["--name", ""], &[], "--name \"\""),
             (&["--fail-after", "soon"], &[], "--fail-after \"soon\""),
-            (&["--delay", "2h"], &[], "--delay \"2h\""),
+            (&["--delay", "2d"], &[], "--delay \"2d\""),
             (&["--delay", "999999999999999999m"], &[], "--delay \"999999999999999999m\""),
             (&["--delay", "ms"], &[], "--delay \"ms\""),
             (&[], &[("SERVER_PORT", "no")], "SERVER_PORT \"no\""),
@@ -245,7 +234,7 @@ mod tests {
         let server = start(first, &given).expect("starts");
         let port = server.port().to_string();
         let (second, given) = options(&[], &[("SERVER_PORT", &port)]).expect("good");
-        let line = start(second, &given).err().expect("a complaint");
+        let Err(line) = start(second, &given) else { panic!("the port is free") };
         assert_eq!(line, format!("test-server: SERVER_PORT \"{port}\": the port is in use"));
     }
 

@@ -96,79 +96,72 @@ fn listen_addresses_come_from_flag_then_environment_then_default() {
     assert_eq!(listens(&two, &bad), "127.0.0.1:1 [::1]:1");
 }
 
+/// Arguments, and the one line that refuses them.
+const BAD_VALUES: &[(&[&str], &str)] = &[
+    (&["--port", "http"], "--port \"http\": must be a whole number from 0 to 65535 (0 takes a free port)"),
+    (&["--port", "65536"], "--port \"65536\": must be a whole number from 0 to 65535 (0 takes a free port)"),
+    (&["--port", ""], "--port \"\": must be a whole number from 0 to 65535 (0 takes a free port)"),
+    (
+        &["--listen", "8080"],
+        "--listen \"8080\": no address; write [::]:8080 for all addresses, or 127.0.0.1:8080",
+    ),
+    (
+        &["--listen", "localhost:8080"],
+        "--listen \"localhost:8080\": not ADDR:PORT with a numeric address and a port up to 65535; \
+             write it like 127.0.0.1:8080 or [::]:8080",
+    ),
+    (
+        &["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1"],
+        "--listen \"127.0.0.1:1\": given twice; name each address once",
+    ),
+    (
+        &["--port", "80", "--listen", "127.0.0.1:80"],
+        "--port 80 and --listen 127.0.0.1:80 exclude each other: --port already listens on all addresses; \
+             give --port alone, or --listen once for each address",
+    ),
+    (
+        &["--backends", "https://a:1"],
+        "--backends \"https://a:1\": TLS to backends is not supported yet; write http://a:1",
+    ),
+    (&["--backends", ""], "--backends \"\": no backend; write one or more, like http://localhost:8081"),
+    (
+        &["--backends", "a:1,"],
+        "--backends \"a:1,\": an empty element; put one comma between two backends and none at the ends",
+    ),
+    (&["--backends", "a:1,A:1"], "--backends \"A:1\": given twice; name each backend once"),
+    (
+        &["--demo", "--backends", "a:1"],
+        "--backends and --demo exclude each other: --demo brings its own backends; give one or the other",
+    ),
+    (&["--workers", "0"], "--workers \"0\": must be a whole number from 1 to 1024"),
+    (&["--workers", "1025"], "--workers \"1025\": must be a whole number from 1 to 1024"),
+    (&["--workers", "two\n"], "--workers \"two\\n\": must be a whole number from 1 to 1024"),
+    (&["--retries", "16"], "--retries \"16\": must be a whole number from 0 to 15"),
+    (&["--retries", "-1"], "--retries \"-1\": must be a whole number from 0 to 15"),
+    (&["--max-fails", "0"], "--max-fails \"0\": must be a whole number from 1 to 4294967295"),
+    (&["--health-check-interval", "0"], "--health-check-interval \"0\": too short; it must be at least 1ms"),
+    (
+        &["--health-check-timeout", "0.9ms"],
+        "--health-check-timeout \"0.9ms\": too short; it must be at least 1ms",
+    ),
+    (
+        &["--retry-delay", "soon"],
+        "--retry-delay \"soon\": not a duration; write 500ms, 2s, 1m, 1h or a number of seconds",
+    ),
+    (
+        &["--drain-timeout=-1s"],
+        "--drain-timeout \"-1s\": a duration cannot be negative; write 500ms, 2s, 1m, 1h or a number of seconds",
+    ),
+    (
+        &["--status-path", "status"],
+        "--status-path \"status\": must begin with /, or be empty to turn the status off",
+    ),
+    (&["--log-level", "trace"], "--log-level \"trace\": must be error, warn, info or debug"),
+];
+
 #[test]
 fn a_bad_value_is_one_line_with_flag_and_value() {
-    let cases: &[(&[&str], &str)] = &[
-        (
-            &["--port", "http"],
-            "--port \"http\": must be a whole number from 0 to 65535 (0 takes a free port)",
-        ),
-        (
-            &["--port", "65536"],
-            "--port \"65536\": must be a whole number from 0 to 65535 (0 takes a free port)",
-        ),
-        (&["--port", ""], "--port \"\": must be a whole number from 0 to 65535 (0 takes a free port)"),
-        (
-            &["--listen", "8080"],
-            "--listen \"8080\": no address; write [::]:8080 for all addresses, or 127.0.0.1:8080",
-        ),
-        (
-            &["--listen", "localhost:8080"],
-            "--listen \"localhost:8080\": not ADDR:PORT with a numeric address and a port up to 65535; \
-             write it like 127.0.0.1:8080 or [::]:8080",
-        ),
-        (
-            &["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1"],
-            "--listen \"127.0.0.1:1\": given twice; name each address once",
-        ),
-        (
-            &["--port", "80", "--listen", "127.0.0.1:80"],
-            "--port 80 and --listen 127.0.0.1:80 exclude each other: --port already listens on all addresses; \
-             give --port alone, or --listen once for each address",
-        ),
-        (
-            &["--backends", "https://a:1"],
-            "--backends \"https://a:1\": TLS to backends is not supported yet; write http://a:1",
-        ),
-        (&["--backends", ""], "--backends \"\": no backend; write one or more, like http://localhost:8081"),
-        (
-            &["--backends", "a:1,"],
-            "--backends \"a:1,\": an empty element; put one comma between two backends and none at the ends",
-        ),
-        (&["--backends", "a:1,A:1"], "--backends \"A:1\": given twice; name each backend once"),
-        (
-            &["--demo", "--backends", "a:1"],
-            "--backends and --demo exclude each other: --demo brings its own backends; give one or the other",
-        ),
-        (&["--workers", "0"], "--workers \"0\": must be a whole number from 1 to 1024"),
-        (&["--workers", "1025"], "--workers \"1025\": must be a whole number from 1 to 1024"),
-        (&["--workers", "two\n"], "--workers \"two\\n\": must be a whole number from 1 to 1024"),
-        (&["--retries", "16"], "--retries \"16\": must be a whole number from 0 to 15"),
-        (&["--retries", "-1"], "--retries \"-1\": must be a whole number from 0 to 15"),
-        (&["--max-fails", "0"], "--max-fails \"0\": must be a whole number from 1 to 4294967295"),
-        (
-            &["--health-check-interval", "0"],
-            "--health-check-interval \"0\": too short; it must be at least 1ms",
-        ),
-        (
-            &["--health-check-timeout", "0.9ms"],
-            "--health-check-timeout \"0.9ms\": too short; it must be at least 1ms",
-        ),
-        (
-            &["--retry-delay", "soon"],
-            "--retry-delay \"soon\": not a duration; write 500ms, 2s, 1m, 1h or a number of seconds",
-        ),
-        (
-            &["--drain-timeout=-1s"],
-            "--drain-timeout \"-1s\": a duration cannot be negative; write 500ms, 2s, 1m, 1h or a number of seconds",
-        ),
-        (
-            &["--status-path", "status"],
-            "--status-path \"status\": must begin with /, or be empty to turn the status off",
-        ),
-        (&["--log-level", "trace"], "--log-level \"trace\": must be error, warn, info or debug"),
-    ];
-    for (arguments, line) in cases {
+    for (arguments, line) in BAD_VALUES {
         assert_eq!(refusal(arguments, &[]), *line);
     }
 }

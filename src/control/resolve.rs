@@ -31,6 +31,13 @@ fn addresses(url: &BackendUrl) -> Vec<SocketAddr> {
             Vec::new()
         }
     };
+    if url.host == "localhost" {
+        // RFC 6761 section 6.3: both loopback addresses, whatever the hosts file says; a server may have either.
+        found.extend(
+            [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)]
+                .map(|ip| SocketAddr::new(ip, url.port)),
+        );
+    }
     let mut seen = Vec::new();
     found.retain(|address| {
         let fresh = !seen.contains(address);

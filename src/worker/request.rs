@@ -148,7 +148,8 @@ impl<N: Net> Pump<N> {
             }
             flight.sent |= request.whole().len() > request.filled().len();
             let left = !request.is_empty();
-            if !left && !(flight.whole && flight.exchange.is_idempotent()) {
+            let may_go_again = flight.whole && flight.exchange.is_idempotent();
+            if !left && !may_go_again {
                 let sent = flight.request.take();
                 sent.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
