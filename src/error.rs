@@ -18,12 +18,14 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "--listen {address}: the port is in use, by this or another program (see `ss -ltnp`); choose \
-                 another with --port or --listen"
+                "cannot listen on {address} (--port {} or --listen {address}): the port is in use; `ss -ltnp` shows \
+                 by whom",
+                address.port()
             ),
             Self::Listen(address, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
                 f,
-                "--listen {address}: not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+                "--port {} or --listen {address}: not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+                address.port()
             ),
             Self::Listen(address, error) => write!(f, "--listen {address}: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),

@@ -106,3 +106,5 @@ pub const LOOKUPS: usize = 64;
 pub const ADDRESSES: usize = 16;
 /// Backends that `--demo` starts.
 pub const DEMO_BACKENDS: u16 = 3;
+/// A log line up to this many bytes leaves in one write.
+pub const LOG_LINE: usize = 8 * 1024;

@@ -35,7 +35,9 @@ fn log_to_stderr(level: log::LevelFilter) {
         .set_location_level(log::LevelFilter::Off)
         .set_thread_level(log::LevelFilter::Off)
         .build();
-    simplelog::WriteLogger::init(level, config, std::io::stderr()).expect("nothing else sets a logger");
+    // A line in one write: lines of several threads, and what others print, must not mix.
+    let stderr = std::io::LineWriter::with_capacity(limits::LOG_LINE, std::io::stderr());
+    simplelog::WriteLogger::init(level, config, stderr).expect("nothing else sets a logger");
 }
 
 fn run(config: &Config) -> ExitCode {
@@ -58,11 +60,11 @@ fn run_demo(mut config: Config) -> ExitCode {
     config.backends = backends.iter().map(url).collect();
     match control::start(&config) {
         Ok(running) => {
-            let port = running.addresses().first().map_or(0, std::net::SocketAddr::port);
+            let host = running.addresses().first().map_or_else(|| "localhost".into(), visit);
             let text = format!(
-                "evenkeel balances over {} backends of its own on http://localhost:{port}\n\
-                 try it, several times:\n  curl -s http://localhost:{port}/\n\
-                 see who is alive:\n  curl -s http://localhost:{port}/lb-status\n\
+                "evenkeel balances over {} backends of its own on http://{host}\n\
+                 try it, several times:\n  curl -s http://{host}/\n\
+                 see who is alive:\n  curl -s http://{host}/lb-status\n\
                  end it with Ctrl-C",
                 backends.len()
             );
@@ -71,4 +73,9 @@ fn run_demo(mut config: Config) -> ExitCode {
         }
         Err(error) => refuse(&error.to_string()),
     }
+}
+
+/// How a listening address is visited from this machine.
+fn visit(address: &std::net::SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
 }

@@ -57,6 +57,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         locals: addresses.iter().map(ToString::to_string).collect(),
     });
     say(config, &addresses, descriptors);
+    warn_of_loops(&table, &addresses);
     let (sender, events) = unbounded();
     watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
     let probe = probe::spawn(Arc::clone(&table), config.health)
@@ -93,10 +94,10 @@ fn say(config: &Config, addresses: &[SocketAddr], descriptors: Option<u64>) {
     for address in addresses {
         log::info!("listening on {address}");
     }
-    let pinned = if config.pin { "pinned to cores" } else { "not pinned" };
-    log::info!("{} workers, {pinned}", config.workers);
+    let pinned = if config.pin { "each to be pinned to a core" } else { "not pinned" };
+    log::info!("{}, {pinned}", count(config.workers as u64, "worker"));
     let urls: Vec<_> = config.backends.iter().map(ToString::to_string).collect();
-    log::info!("{} backends: {}", urls.len(), urls.join(", "));
+    log::info!("{}: {}", count(urls.len() as u64, "backend"), urls.join(", "));
     if let Some(limit) = descriptors {
         log::info!("at most {limit} open descriptors, two for each client being served");
     }
@@ -151,7 +152,7 @@ impl Running {
             Ok(Event::Failed(i, error)) => return failed(i, &error),
             Ok(Event::Stop | Event::Drained) | Err(_) => {}
         }
-        log::info!("draining: no new connections, {} open", self.open());
+        log::info!("draining: no new connections, {} open", count(self.open(), "connection"));
         for handle in &self.handles {
             if let Err(error) = handle.send(Command::Drain) {
                 log::error!("cannot wake a worker: {error}");
@@ -164,11 +165,11 @@ impl Running {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Failed(i, error)) => return failed(i, &error),
                 Ok(Event::Stop) => {
-                    log::warn!("stopped by a second signal, {} connections cut", self.open());
+                    log::warn!("stopped by a second signal, {} cut", count(self.open(), "connection"));
                     return ExitCode::SUCCESS;
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    log::warn!("the drain timeout is over, {} connections cut", self.open());
+                    log::warn!("the drain timeout is over, {} cut", count(self.open(), "connection"));
                     return ExitCode::SUCCESS;
                 }
             }
@@ -185,4 +186,25 @@ impl Running {
 fn failed(i: usize, error: &io::Error) -> ExitCode {
     log::error!("worker {i} cannot go on: {error}");
     ExitCode::FAILURE
+}
+
+fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// A backend that is this very process would send every request around until its head is too large.
+fn warn_of_loops(table: &Table, addresses: &[SocketAddr]) {
+    for backend in table.backends() {
+        let is_own = |a: &SocketAddr| {
+            let reaches =
+                |own: &SocketAddr| own.ip() == a.ip() || (own.ip().is_unspecified() && a.ip().is_loopback());
+            addresses.iter().any(|own| own.port() == a.port() && reaches(own))
+        };
+        if backend.addresses().iter().any(is_own) {
+            log::warn!(
+                "backend {} is this evenkeel itself: requests to it would go in circles",
+                backend.url()
+            );
+        }
+    }
 }

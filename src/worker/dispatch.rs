@@ -124,18 +124,24 @@ impl<N: Net> Pump<N> {
                 Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status),
                 Verdict::Abort => {
                     self.stats.add(Counter::Failures, 1);
+                    log::debug!("{} cut off: {}", self.downstreams[key].peer, cause.code());
                     return self.close_downstream(key);
                 }
             }
+            let failed = cause;
             self.stats.add(Counter::Retries, 1);
             flight.retries -= 1;
             flight.request.iter_mut().for_each(crate::buffer::Buffer::rewind);
             cause = match self.attach(key, flight_key) {
                 Ok(()) => return Flow::Moved,
-                // All that are up were tried: the same again, a little later.
+                // All that are up were tried: the same again, a little later. With none up any more, the
+                // answer is what the last one did.
                 Err(Cause::NoBackend) => match self.delay(key, flight_key) {
-                    Ok(flow) => return flow,
-                    Err(cause) => cause,
+                    Some(flow) => return flow,
+                    None => {
+                        self.flights[flight_key].retries = 0;
+                        failed
+                    }
                 },
                 Err(cause) => cause,
             };
@@ -164,16 +170,17 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    fn delay(&mut self, key: Key, flight_key: Key) -> Result<Flow, Cause> {
+    /// Waits before the same backends are tried again; `None` when none of them is up any more.
+    fn delay(&mut self, key: Key, flight_key: Key) -> Option<Flow> {
         self.eligible.refresh(&self.table);
         let flight = &mut self.flights[flight_key];
         if self.eligible.is_empty() {
-            return Err(Cause::NoBackend);
+            return None;
         }
         flight.stage = Stage::Delay;
         flight.tried.clear();
         self.arm(key, self.settings.retry.delay.as_millis() as u64);
-        Ok(Flow::Blocked)
+        Some(Flow::Blocked)
     }
 
     /// The wait before a retry is over.
@@ -196,7 +203,7 @@ impl<N: Net> Pump<N> {
         let reason = crate::proto::h1::reply::reason(status);
         let body = format!("{status} {reason}: {}\n", cause.text());
         let fields = match status {
-            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
+            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
             503 => "Retry-After: 1\r\n",
             _ => "",
         };

@@ -276,7 +276,7 @@ impl<N: Net> Pump<N> {
             Local::MaxForwards { trace } => Reply {
                 status: if trace { 405 } else { 200 },
                 content_type: "text/plain",
-                fields: if trace { "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n" } else { "" },
+                fields: if trace { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" },
                 body: b"",
             },
         };

@@ -85,7 +85,6 @@ impl<N: Net> Pump<N> {
         let up = &mut self.upstreams[up_key];
         up.input = scratch.rest(took.consumed, &mut self.pool);
         if !begun && flight.exchange.response_begun() {
-            self.table.succeeded(up.backend);
             // Sent again is only what was not answered.
             if flight.whole {
                 let answered = flight.request.take();
@@ -135,6 +134,9 @@ impl<N: Net> Pump<N> {
         let exchange = &self.flights[flight_key].exchange;
         let (keep, unread) = (exchange.keeps_downstream(), exchange.request_unread());
         let keep_upstream = exchange.keeps_upstream();
+        if let Some(backend) = self.flights[flight_key].backend {
+            self.table.succeeded(backend);
+        }
         self.end_flight(flight_key, keep_upstream);
         let down = &mut self.downstreams[key];
         down.flight = None;
