@@ -108,3 +108,9 @@ pub const ADDRESSES: usize = 16;
 pub const DEMO_BACKENDS: u16 = 3;
 /// A log line up to this many bytes leaves in one write.
 pub const LOG_LINE: usize = 8 * 1024;
+/// A body with at least this much still to come goes through a pipe; below it a copy is as cheap.
+pub const SPLICE: u64 = 64 * 1024;
+/// Size of such a pipe: 16 of the largest segments on loopback.
+pub const PIPE: usize = 1024 * 1024;
+/// Spare pipes a worker keeps.
+pub const SPARE_PIPES: usize = 64;

@@ -210,6 +210,29 @@ impl Exchange {
         }
     }
 
+    /// Bytes of the request body still to come that need not be looked at.
+    pub fn request_rest(&self) -> u64 {
+        self.request.rest()
+    }
+
+    /// So many of [`Self::request_rest`] were moved past us.
+    pub fn request_moved(&mut self, bytes: u64) {
+        self.request.skip(bytes);
+    }
+
+    /// Bytes of the response body still to come that need not be looked at.
+    pub fn response_rest(&self) -> u64 {
+        self.response.rest()
+    }
+
+    /// So many of [`Self::response_rest`] were moved past us.
+    pub fn response_moved(&mut self, bytes: u64) {
+        self.response.skip(bytes);
+        if self.phase == Phase::Body && self.response.is_done() {
+            self.phase = Phase::Done;
+        }
+    }
+
     /// What the client is told about its connection.
     pub fn connection(&self) -> Connection {
         match (self.keep_downstream, self.version) {

@@ -3,6 +3,10 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 
+mod pipe;
+
+pub use pipe::Pipe;
+
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// A stream of bytes that never blocks: `WouldBlock` where it would have to.
@@ -13,6 +17,16 @@ pub trait Transport {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Ends our side; the peer's may go on.
     fn shutdown_write(&mut self);
+    /// Bytes can go from one such stream to another through a pipe.
+    const SPLICES: bool = false;
+    /// Moves up to `most` bytes into the pipe; see [`Pipe::fill`].
+    fn splice_in(&mut self, _pipe: &mut Pipe, _most: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Moves what the pipe holds to the peer; see [`Pipe::drain`].
+    fn splice_out(&mut self, _pipe: &mut Pipe) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Outcome of a connect begun earlier: true when it stands, false when it is still under way.
     fn connected(&mut self) -> io::Result<bool>;
 }
@@ -37,6 +51,16 @@ impl Transport for mio::net::TcpStream {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(send(&*self, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    const SPLICES: bool = true;
+
+    fn splice_in(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        pipe.fill(&*self, most)
+    }
+
+    fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        pipe.drain(&*self)
     }
 
     fn shutdown_write(&mut self) {

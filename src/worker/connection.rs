@@ -8,7 +8,7 @@ use crate::exchange::Exchange;
 use crate::id::BackendId;
 use crate::limits;
 use crate::slab::Key;
-use crate::transport::Transport;
+use crate::transport::{Pipe, Transport};
 
 /// What the kernel last said of a socket, less what was used up since. Bits are set by events and cleared by
 /// a call that would have blocked, or that moved less than it could.
@@ -138,6 +138,10 @@ pub(super) struct Flight {
     pub(super) backend: Option<BackendId>,
     /// The request as it is to be sent, or the part of it that waits to be; consumed as it leaves.
     pub(super) request: Option<Buffer>,
+    /// What is under way to the backend without a copy.
+    pub(super) request_pipe: Option<Pipe>,
+    /// What is under way to the client without a copy.
+    pub(super) response_pipe: Option<Pipe>,
     /// `request` holds the request from its first byte to its last.
     pub(super) whole: bool,
     /// A byte of the request was taken by the present upstream.

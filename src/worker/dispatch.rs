@@ -11,7 +11,7 @@ use crate::proto::h1::reply::Reply;
 use crate::proto::h1::response::Connection;
 use crate::slab::Key;
 use crate::stats::Counter;
-use crate::transport::{Net, Transport};
+use crate::transport::{Net, Pipe, Transport};
 
 impl<N: Net> Pump<N> {
     /// Chooses a backend and gives the exchange a kept connection to it, or dials one.
@@ -283,6 +283,8 @@ impl<N: Net> Pump<N> {
         let down = &self.downstreams[key];
         let Some(flight_key) = down.flight else { return };
         let flight = &self.flights[flight_key];
+        let held = |pipe: &Option<Pipe>| pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
+        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
         let cause = match flight.stage {
             Stage::Delay => {
                 self.retry(scratch, key, flight_key);
@@ -293,8 +295,8 @@ impl<N: Net> Pump<N> {
                 return;
             }
             Stage::Open if flight.exchange.is_tunnel() => Cause::TunnelIdle,
-            Stage::Open if down.output.is_some() => Cause::ClientStall,
-            Stage::Open if flight.request.as_ref().is_some_and(|r| !r.is_empty()) => Cause::BackendStall,
+            Stage::Open if down.output.is_some() || held(&flight.response_pipe) => Cause::ClientStall,
+            Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
             Stage::Open if !flight.exchange.request_done() => Cause::ClientStall,
             Stage::Open if flight.exchange.response_begun() => Cause::BackendStall,
             Stage::Open => Cause::ResponseTimeout,

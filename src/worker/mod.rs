@@ -21,6 +21,7 @@ pub mod pump;
 mod request;
 mod response;
 mod scratch;
+mod splice;
 pub mod token;
 
 pub use connection::Ready;

@@ -18,7 +18,7 @@ use crate::limits;
 use crate::slab::{Key, Slab};
 use crate::stats::{Block, Counter};
 use crate::timer::Wheel;
-use crate::transport::{Net, Transport};
+use crate::transport::{Net, Pipe, Transport};
 
 /// What a pump must know of the configuration.
 pub struct Settings {
@@ -63,6 +63,7 @@ pub struct Pump<N: Net> {
     pub(super) flights: Slab<Flight>,
     pub(super) idle: Stacks,
     pub(super) pool: Pool,
+    pub(super) pipes: Vec<Pipe>,
     pub(super) wheel: Wheel<Key>,
     pub(super) eligible: Eligible,
     /// Milliseconds since the worker began, as of this tick.
@@ -87,6 +88,7 @@ impl<N: Net> Pump<N> {
             upstreams: Slab::default(),
             flights: Slab::default(),
             pool: Pool::default(),
+            pipes: Vec::new(),
             wheel: Wheel::default(),
             now: 0,
             draining: false,
@@ -429,9 +431,14 @@ impl<N: Net> Pump<N> {
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
         flight.request.into_iter().for_each(|buffer| self.pool.give(buffer));
+        let mut clean = flight.stage == Stage::Open;
+        for pipe in flight.request_pipe.into_iter().chain(flight.response_pipe) {
+            clean &= pipe.held() == 0;
+            self.give_pipe(pipe);
+        }
         let Some(up_key) = flight.upstream else { return };
         let up = &mut self.upstreams[up_key];
-        let clean = flight.stage == Stage::Open && up.input.is_none() && !up.ready.ended && !up.ready.failed;
+        clean &= up.input.is_none() && !up.ready.ended && !up.ready.failed;
         if keep_upstream && clean && !self.draining && self.idle.push(up.backend, up_key) {
             (up.owner, up.reused, up.idle_since) = (None, true, self.now);
         } else {

@@ -83,6 +83,8 @@ impl<N: Net> Pump<N> {
             upstream: None,
             backend: None,
             request: None,
+            request_pipe: None,
+            response_pipe: None,
             whole: false,
             sent: false,
             upstream_shut: false,
@@ -159,6 +161,14 @@ impl<N: Net> Pump<N> {
             self.arm(key, wait.as_millis() as u64);
             return if left { Flow::Blocked } else { Flow::Moved };
         }
+        if N::Stream::SPLICES
+            && (flight.request_pipe.is_some() || flight.exchange.request_rest() >= limits::SPLICE)
+            && self.downstreams[key].input.is_none()
+            && let Some(flow) = self.splice_request(scratch, key, flight_key, up_key)
+        {
+            return flow;
+        }
+        let flight = &mut self.flights[flight_key];
         if flight.exchange.request_done() {
             if flight.exchange.is_tunnel() && !flight.upstream_shut {
                 flight.upstream_shut = true;
@@ -220,7 +230,7 @@ impl<N: Net> Pump<N> {
     }
 
     /// The backend takes no more of the request. It may have answered all the same, so its answer is awaited.
-    fn stop_request(&mut self, flight_key: Key) -> Flow {
+    pub(super) fn stop_request(&mut self, flight_key: Key) -> Flow {
         let flight = &mut self.flights[flight_key];
         flight.exchange.abandon_request();
         flight.whole = false;

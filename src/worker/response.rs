@@ -4,6 +4,7 @@ use super::connection::{Phase, Read, Stage, read};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::exchange::Cause;
+use crate::limits;
 use crate::slab::Key;
 use crate::transport::{Net, Transport};
 
@@ -40,7 +41,7 @@ impl<N: Net> Pump<N> {
             }
         }
         let flight = &mut self.flights[flight_key];
-        if flight.exchange.response_done() {
+        if flight.exchange.response_done() && flight.response_pipe.is_none() {
             if flight.downstream_shut {
                 return Flow::Blocked;
             }
@@ -49,6 +50,13 @@ impl<N: Net> Pump<N> {
             return Flow::Moved;
         }
         let Some(up_key) = flight.upstream else { return Flow::Blocked };
+        if N::Stream::SPLICES
+            && (flight.response_pipe.is_some() || flight.exchange.response_rest() >= limits::SPLICE)
+            && self.upstreams[up_key].input.is_none()
+            && let Some(flow) = self.splice_response(scratch, key, flight_key, up_key)
+        {
+            return flow;
+        }
         let up = &mut self.upstreams[up_key];
         if !up.ready.readable {
             return Flow::Blocked;
@@ -130,7 +138,7 @@ impl<N: Net> Pump<N> {
     }
 
     /// The exchange is over: the upstream is kept if it is clean, the downstream goes on or closes.
-    fn finish(&mut self, key: Key, flight_key: Key) -> Flow {
+    pub(super) fn finish(&mut self, key: Key, flight_key: Key) -> Flow {
         let exchange = &self.flights[flight_key].exchange;
         let (keep, unread) = (exchange.keeps_downstream(), exchange.request_unread());
         let keep_upstream = exchange.keeps_upstream();

@@ -84,6 +84,21 @@ impl Body {
         Ok(relayed)
     }
 
+    /// Bytes still to come that leave as they are; 0 where the end is not known.
+    pub fn rest(&self) -> u64 {
+        if let Self::Length(left) = self { *left } else { 0 }
+    }
+
+    /// So many of [`Self::rest`] were moved by someone else.
+    pub fn skip(&mut self, bytes: u64) {
+        if let Self::Length(left) = self {
+            *left -= bytes;
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
     /// The sender has closed: true when that is how this body ends. Writes the last chunk if there are chunks.
     pub fn end(&mut self, chunked: bool, out: &mut Vec<u8>) -> bool {
         if !matches!(self, Self::UntilClose) {
