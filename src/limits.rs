@@ -114,3 +114,5 @@ pub const SPLICE: u64 = 64 * 1024;
 pub const PIPE: usize = 1024 * 1024;
 /// Spare pipes a worker keeps.
 pub const SPARE_PIPES: usize = 64;
+/// Commands and connections on their way to a worker; what does not fit stays where it is.
+pub const COMMANDS: usize = 1024;

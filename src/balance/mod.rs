@@ -4,4 +4,4 @@ pub mod choice;
 pub mod table;
 
 pub use choice::Eligible;
-pub use table::{Backend, Table};
+pub use table::{Backend, Padded, Table};

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::balance::Table;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::probe;
-use crate::stats::{Block, Counter};
+use crate::stats::Block;
 use crate::sys;
-use crate::worker::{Command, Handle, Settings, Worker};
+use crate::worker::{self, Crew, Parts, Settings, Worker};
 
 mod resolve;
 
@@ -35,8 +35,8 @@ enum Event {
 /// A balancer whose sockets are open and whose threads run.
 pub struct Running {
     addresses: Vec<SocketAddr>,
-    handles: Vec<Handle>,
-    stats: Vec<Arc<Block>>,
+    crew: Arc<Crew>,
+    count: usize,
     events: Receiver<Event>,
     drain_timeout: Duration,
     _probe: probe::Thread,
@@ -48,12 +48,17 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let descriptors = sys::descriptors::raise_limit();
     let (listeners, addresses) = listen(config)?;
     let table = Arc::new(Table::new(resolve::backends(&config.backends)));
-    let status_table = Arc::clone(&table);
+    let known_crew = Arc::new(OnceLock::<Arc<Crew>>::new());
+    let (status_table, status_crew) = (Arc::clone(&table), Arc::clone(&known_crew));
     let settings = Arc::new(Settings {
         timeouts: config.timeouts,
         retry: config.retry,
+        busy_poll: false,
         status_path: config.status_path.clone(),
-        status: Box::new(move || admin::status::short(&status_table)),
+        status: Box::new(move || {
+            let connections = status_crew.get().into_iter().flat_map(|crew| crew.open());
+            admin::status::short(&status_table, connections)
+        }),
         locals: addresses.iter().map(ToString::to_string).collect(),
     });
     say(config, &addresses, descriptors);
@@ -62,18 +67,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
     let probe = probe::spawn(Arc::clone(&table), config.health)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
-    let (mut handles, mut stats) = (Vec::new(), Vec::new());
-    for (i, sockets) in listeners.into_iter().enumerate() {
-        let block = Arc::new(Block::default());
-        let (worker, handle) =
-            Worker::new(sockets, Arc::clone(&table), Arc::clone(&settings), Arc::clone(&block))
-                .map_err(|e| StartError::System("cannot start a worker", e))?;
-        spawn(worker, i, config.pin, sender.clone())
-            .map_err(|e| StartError::System("cannot start a worker", e))?;
-        handles.push(handle);
-        stats.push(block);
+    let stats: Vec<_> = listeners.iter().map(|_| Arc::new(Block::default())).collect();
+    let parts = listeners.into_iter().zip(&stats);
+    let parts = parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats) }).collect();
+    let no_worker = |e| StartError::System("cannot start a worker", e);
+    let (workers, crew) = worker::workers(parts, &table, &settings).map_err(no_worker)?;
+    known_crew.get_or_init(|| Arc::clone(&crew));
+    for (i, worker) in workers.into_iter().enumerate() {
+        spawn(worker, i, config.pin, sender.clone()).map_err(no_worker)?;
     }
-    Ok(Running { addresses, handles, stats, events, drain_timeout: config.drain_timeout, _probe: probe })
+    Ok(Running {
+        addresses,
+        crew,
+        count: stats.len(),
+        events,
+        drain_timeout: config.drain_timeout,
+        _probe: probe,
+    })
 }
 
 /// Each worker's listeners, and the addresses they are bound to.
@@ -153,13 +163,11 @@ impl Running {
             Ok(Event::Stop | Event::Drained) | Err(_) => {}
         }
         log::info!("draining: no new connections, {} open", count(self.open(), "connection"));
-        for handle in &self.handles {
-            if let Err(error) = handle.send(Command::Drain) {
-                log::error!("cannot wake a worker: {error}");
-            }
+        if let Err(error) = self.crew.drain() {
+            log::error!("cannot wake a worker: {error}");
         }
         let deadline = Instant::now() + self.drain_timeout;
-        let mut left = self.handles.len();
+        let mut left = self.count;
         while left > 0 {
             match self.events.recv_deadline(deadline) {
                 Ok(Event::Drained) => left -= 1,
@@ -179,7 +187,7 @@ impl Running {
     }
 
     fn open(&self) -> u64 {
-        self.stats.iter().map(|block| block.get(Counter::Downstreams)).sum()
+        self.crew.open().map(u64::from).sum()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Moving bytes between a connection and a buffer.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 
 mod pipe;
 
@@ -31,12 +31,33 @@ pub trait Transport {
     fn connected(&mut self) -> io::Result<bool>;
 }
 
+/// An accepted stream that nothing is known of but where it came from.
+#[derive(Debug)]
+pub struct Newcomer<S> {
+    /// The stream.
+    pub stream: S,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// Position of the listener that it came to.
+    pub listener: u16,
+}
+
 /// Where transports come from and who tells of their readiness.
 pub trait Net {
     /// The kind of stream.
     type Stream: Transport;
     /// Begins a connect; events about it will carry `token`.
     fn dial(&mut self, address: SocketAddr, token: usize) -> io::Result<Self::Stream>;
+    /// Counts a stream that was accepted and is closed.
+    fn closed(&self) {}
+    /// Another worker with clearly fewer streams, if there is one.
+    fn lighter(&self) -> Option<usize> {
+        None
+    }
+    /// Gives a stream that was not registered yet to that worker; gets it back when it is not taken.
+    fn pass(&self, _to: usize, newcomer: Newcomer<Self::Stream>) -> Result<(), Newcomer<Self::Stream>> {
+        Err(newcomer)
+    }
     /// Events about an accepted stream will carry `token`.
     fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
 }

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Waker};
 
 use crate::balance::Table;
 use crate::limits;
 use crate::stats::Block;
-use crate::transport::Net;
+use crate::transport::{Net, Newcomer};
 
 mod connection;
+pub mod crew;
 mod dispatch;
 mod idle;
 pub mod pump;
@@ -25,36 +26,16 @@ mod splice;
 pub mod token;
 
 pub use connection::Ready;
+pub use crew::Crew;
+use crew::{Command, Place};
 pub use pump::{Pump, Settings};
 pub use token::Token;
-
-/// What a worker can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Stop accepting, let exchanges end, then return.
-    Drain,
-}
-
-/// The way to tell a worker something.
-#[derive(Debug)]
-pub struct Handle {
-    commands: Sender<Command>,
-    waker: Waker,
-}
-
-impl Handle {
-    /// Sends first and wakes second, so that a woken worker finds the command.
-    pub fn send(&self, command: Command) -> io::Result<()> {
-        // A full channel holds the same commands already; a closed one belongs to a worker that has ended.
-        let _ = self.commands.try_send(command);
-        self.waker.wake()
-    }
-}
 
 /// Streams from mio, all registered with one worker's poll.
 #[derive(Debug)]
 pub struct Sockets {
     registry: Registry,
+    place: Place,
 }
 
 impl Net for Sockets {
@@ -65,6 +46,18 @@ impl Net for Sockets {
         stream.set_nodelay(true)?;
         self.register(&mut stream, token)?;
         Ok(stream)
+    }
+
+    fn closed(&self) {
+        self.place.closed();
+    }
+
+    fn lighter(&self) -> Option<usize> {
+        self.place.lighter()
+    }
+
+    fn pass(&self, to: usize, newcomer: Newcomer<TcpStream>) -> Result<(), Newcomer<TcpStream>> {
+        self.place.pass(to, newcomer)
     }
 
     fn register(&mut self, stream: &mut TcpStream, token: usize) -> io::Result<()> {
@@ -87,7 +80,10 @@ pub struct Worker {
     events: Events,
     listeners: Vec<Listener>,
     pump: Pump<Sockets>,
+    place: Place,
     commands: Receiver<Command>,
+    /// Never sleep in the poll.
+    busy_poll: bool,
     began: Instant,
     /// Milliseconds since it began, as of this tick: the only look at the clock.
     now: u64,
@@ -96,45 +92,59 @@ pub struct Worker {
     pruned: u64,
 }
 
-impl Worker {
-    /// A worker with its listeners, one for each listening address, in that order.
-    pub fn new(
-        listeners: Vec<std::net::TcpListener>,
-        table: Arc<Table>,
-        settings: Arc<Settings>,
-        stats: Arc<Block>,
-    ) -> io::Result<(Self, Handle)> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), mio::Token(Token::Wake.pack()))?;
-        let (sender, commands) = bounded(16);
-        let mut watched = Vec::with_capacity(listeners.len());
-        for (i, socket) in listeners.into_iter().enumerate() {
-            let mut socket = TcpListener::from_std(socket);
-            poll.registry().register(
-                &mut socket,
-                mio::Token(Token::Listener(i).pack()),
-                Interest::READABLE,
-            )?;
-            watched.push(Listener { socket, ready: false });
-        }
-        let sockets = Sockets { registry: poll.registry().try_clone()? };
-        let worker = Self {
-            poll,
+/// What [`workers`] builds each worker from.
+#[derive(Debug)]
+pub struct Parts {
+    /// One listener for each listening address, in that order.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// Its counters.
+    pub stats: Arc<Block>,
+}
+
+/// All workers of a process, and the crew they are.
+pub fn workers(
+    parts: Vec<Parts>,
+    table: &Arc<Table>,
+    settings: &Arc<Settings>,
+) -> io::Result<(Vec<Worker>, Arc<Crew>)> {
+    let polls = parts.iter().map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+    let wakers =
+        polls.iter().map(|poll| Waker::new(poll.registry(), mio::Token(Token::Wake.pack())).map(Arc::new));
+    let (crew, ends) = Crew::new(wakers.collect::<io::Result<_>>()?);
+    let mut workers = Vec::with_capacity(parts.len());
+    for (i, ((parts, poll), commands)) in parts.into_iter().zip(polls).zip(ends).enumerate() {
+        let place = Place::new(Arc::clone(&crew), i);
+        let sockets = Sockets { registry: poll.registry().try_clone()?, place: place.clone() };
+        workers.push(Worker {
             events: Events::with_capacity(limits::EVENTS),
-            listeners: watched,
-            pump: Pump::new(sockets, table, settings, stats),
+            listeners: watch(parts.listeners, poll.registry())?,
+            poll,
+            pump: Pump::new(sockets, Arc::clone(table), Arc::clone(settings), parts.stats),
+            place,
             commands,
+            busy_poll: settings.busy_poll,
             began: Instant::now(),
             now: 0,
             paused_until: 0,
             pruned: 0,
-        };
-        Ok((worker, Handle { commands: sender, waker }))
+        });
     }
+    Ok((workers, crew))
+}
 
+fn watch(sockets: Vec<std::net::TcpListener>, registry: &Registry) -> io::Result<Vec<Listener>> {
+    let watch = |(i, socket)| {
+        let mut socket = TcpListener::from_std(socket);
+        registry.register(&mut socket, mio::Token(Token::Listener(i).pack()), Interest::READABLE)?;
+        Ok(Listener { socket, ready: false })
+    };
+    sockets.into_iter().enumerate().map(watch).collect()
+}
+
+impl Worker {
     /// Runs until it has drained. An error means that the poll itself failed.
     pub fn run(mut self) -> io::Result<()> {
-        while !self.pump.is_drained() {
+        while !(self.pump.is_drained() && self.place.retire()) {
             self.tick()?;
         }
         Ok(())
@@ -170,6 +180,7 @@ impl Worker {
         self.pump.expire();
         if woken {
             self.obey();
+            self.pump.run_queue();
         }
         if self.now - self.pruned >= limits::PRUNE_INTERVAL.as_millis() as u64 {
             self.pruned = self.now;
@@ -180,7 +191,7 @@ impl Worker {
 
     /// How long to sleep at most.
     fn timeout(&self) -> Option<Duration> {
-        if self.pump.has_work() {
+        if self.pump.has_work() || self.busy_poll {
             return Some(Duration::ZERO);
         }
         let accept = self.listeners.iter().any(|l| l.ready).then_some(self.paused_until);
@@ -204,7 +215,8 @@ impl Worker {
                 match self.listeners[i].socket.accept() {
                     Ok((stream, peer)) => {
                         any = true;
-                        self.pump.accepted(stream, peer.ip(), i as u16);
+                        self.place.opened();
+                        self.pump.accepted(Newcomer { stream, peer: peer.ip(), listener: i as u16 });
                     }
                     Err(error) => self.accept_failed(i, &error),
                 }
@@ -232,6 +244,7 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Drain => self.drain(),
+                Command::Adopt(newcomer) => self.pump.adopt(newcomer),
             }
         }
     }
@@ -245,6 +258,7 @@ impl Worker {
         self.paused_until = 0;
         while self.accept() {}
         self.listeners.clear();
+        self.place.retire();
         self.pump.drain();
         self.pump.run_queue();
     }

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::connection::{Downstream, Flight, Phase, Ready, Upstream, read, write};
@@ -18,7 +17,7 @@ use crate::limits;
 use crate::slab::{Key, Slab};
 use crate::stats::{Block, Counter};
 use crate::timer::Wheel;
-use crate::transport::{Net, Pipe, Transport};
+use crate::transport::{Net, Newcomer, Pipe, Transport};
 
 /// What a pump must know of the configuration.
 pub struct Settings {
@@ -30,6 +29,8 @@ pub struct Settings {
     pub status_path: Option<String>,
     /// Makes the short status.
     pub status: Box<dyn Fn() -> String + Send + Sync>,
+    /// Never sleep: the lowest latency, for a whole core.
+    pub busy_poll: bool,
     /// Each listener's address as text, for requests that name no host.
     pub locals: Vec<String>,
 }
@@ -103,9 +104,27 @@ impl<N: Net> Pump<N> {
         self.now = now;
     }
 
-    /// Takes a connection that `peer` made to listener number `listener`.
-    pub fn accepted(&mut self, stream: N::Stream, peer: IpAddr, listener: u16) {
-        let key = self.downstreams.insert(Downstream {
+    /// Takes a connection that was just accepted.
+    pub fn accepted(&mut self, newcomer: Newcomer<N::Stream>) {
+        self.stats.add(Counter::Accepted, 1);
+        let key = self.insert(newcomer);
+        // Reminded early: most connections of a busy second are gone by then, and leave no long-lived entry.
+        self.arm(key, limits::WATCH_DELAY.as_millis() as u64);
+        self.downstreams[key].deadline = self.now + self.settings.timeouts.head.as_millis() as u64;
+        self.enqueue(key);
+    }
+
+    /// Takes a connection over from another worker, to be watched at once.
+    pub fn adopt(&mut self, newcomer: Newcomer<N::Stream>) {
+        let key = self.insert(newcomer);
+        self.arm_idle(key);
+        self.register(key);
+    }
+
+    fn insert(&mut self, newcomer: Newcomer<N::Stream>) -> Key {
+        let Newcomer { stream, peer, listener } = newcomer;
+        self.stats.add(Counter::Downstreams, 1);
+        self.downstreams.insert(Downstream {
             stream,
             // Never asked yet: the request has often come with the connection.
             ready: Ready { readable: true, writable: true, ..Ready::default() },
@@ -120,13 +139,7 @@ impl<N: Net> Pump<N> {
             flight: None,
             deadline: 0,
             reminder: u64::MAX,
-        });
-        self.stats.add(Counter::Accepted, 1);
-        self.stats.add(Counter::Downstreams, 1);
-        // Reminded early: most connections of a busy second are gone by then, and leave no long-lived entry.
-        self.arm(key, limits::WATCH_DELAY.as_millis() as u64);
-        self.downstreams[key].deadline = self.now + self.settings.timeouts.head.as_millis() as u64;
-        self.enqueue(key);
+        })
     }
 
     /// Notes what the kernel says of a connection; the work waits for [`Self::run_queue`].
@@ -212,9 +225,26 @@ impl<N: Net> Pump<N> {
     /// it waits for is only watched when it must be (see [`Self::remind`]).
     fn watch(&mut self, key: Key) {
         let down = &self.downstreams[key];
-        if !down.registered && !self.awaits_last_answer(key) {
+        if !down.registered && !self.awaits_last_answer(key) && !self.pass_on(key) {
             self.register(key);
         }
+    }
+
+    /// Gives a connection that waits for its first or next request to a worker with fewer; true when it went.
+    fn pass_on(&mut self, key: Key) -> bool {
+        let down = &self.downstreams[key];
+        let unused = down.phase == Phase::Head && down.input.is_none() && down.output.is_none();
+        if !unused || self.draining {
+            return false;
+        }
+        let Some(other) = self.net.lighter() else { return false };
+        let Some(down) = self.downstreams.remove(key) else { return false };
+        self.stats.sub(Counter::Downstreams);
+        let newcomer = Newcomer { stream: down.stream, peer: down.peer, listener: down.listener };
+        if let Err(newcomer) = self.net.pass(other, newcomer) {
+            self.adopt(newcomer);
+        }
+        true
     }
 
     pub(super) fn awaits_last_answer(&self, key: Key) -> bool {
@@ -422,6 +452,7 @@ impl<N: Net> Pump<N> {
             }
             down.input.into_iter().chain(down.output).for_each(|buffer| self.pool.give(buffer));
             self.stats.sub(Counter::Downstreams);
+            self.net.closed();
         }
         Flow::Over
     }

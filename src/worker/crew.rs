@@ -1,0 +1,125 @@
+//! What the workers of one process share: how many connections each has open, and the way to pass one on.
+//!
+//! SO_REUSEPORT deals connections by hash: 32 long-lived ones on two workers easily stand 20 to 12. A
+//! connection is passed on when it is about to be watched for the first time, which is before it costs a
+//! registration, and which one that is closed after a single answer never comes to.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use mio::Waker;
+use mio::net::TcpStream;
+
+use crate::balance::Padded;
+use crate::limits;
+use crate::transport::Newcomer;
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Stop accepting, let exchanges end, then return.
+    Drain,
+    /// Take over a connection that another worker accepted; it is counted already.
+    Adopt(Newcomer<TcpStream>),
+}
+
+/// Set in the count of a worker that takes nobody over any more.
+const CLOSED: u32 = 1 << 31;
+
+/// The counts and the ways, one of each a worker.
+#[derive(Debug)]
+pub struct Crew {
+    open: Box<[Padded<AtomicU32>]>,
+    ways: Box<[(Sender<Command>, Arc<Waker>)]>,
+}
+
+impl Crew {
+    /// A crew of these wakers, and each worker's end of its channel.
+    pub fn new(wakers: Vec<Arc<Waker>>) -> (Arc<Self>, Vec<Receiver<Command>>) {
+        let open = wakers.iter().map(|_| Padded::default()).collect();
+        let (senders, ends): (Vec<_>, Vec<_>) = wakers.iter().map(|_| bounded(limits::COMMANDS)).unzip();
+        let ways = senders.into_iter().zip(wakers).collect();
+        (Arc::new(Self { open, ways }), ends)
+    }
+
+    /// Tells every worker to drain.
+    pub fn drain(&self) -> io::Result<()> {
+        for (sender, waker) in &self.ways {
+            // A worker that does not take it any more has ended.
+            let _ = sender.send(Command::Drain);
+            waker.wake()?;
+        }
+        Ok(())
+    }
+
+    /// Connections that each worker has open.
+    pub fn open(&self) -> impl Iterator<Item = u32> + '_ {
+        self.open.iter().map(|count| count.0.load(Relaxed) & !CLOSED)
+    }
+}
+
+/// One worker's place in its crew.
+#[derive(Clone, Debug)]
+pub struct Place {
+    crew: Arc<Crew>,
+    own: usize,
+}
+
+impl Place {
+    /// The place of worker number `own`.
+    pub fn new(crew: Arc<Crew>, own: usize) -> Self {
+        Self { crew, own }
+    }
+
+    /// Counts a connection that this worker accepted.
+    pub fn opened(&self) {
+        self.crew.open[self.own].0.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one that it closed.
+    pub fn closed(&self) {
+        self.crew.open[self.own].0.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes nobody over any more; true when no connection is left, none on its way here either.
+    pub fn retire(&self) -> bool {
+        self.crew.open[self.own].0.fetch_or(CLOSED, Relaxed) & !CLOSED == 0
+    }
+
+    /// The worker with fewest connections, if it has at least two fewer than this one.
+    pub fn lighter(&self) -> Option<usize> {
+        let own = self.crew.open[self.own].0.load(Relaxed);
+        let counts = self.crew.open.iter().enumerate().map(|(i, count)| (count.0.load(Relaxed), i));
+        let (least, other) = counts.min()?;
+        (own < CLOSED && least + 1 < own).then_some(other)
+    }
+
+    /// Passes a connection on; gives it back when the other does not take it.
+    pub fn pass(&self, to: usize, newcomer: Newcomer<TcpStream>) -> Result<(), Newcomer<TcpStream>> {
+        let (count, (sender, waker)) = (&self.crew.open[to].0, &self.crew.ways[to]);
+        // Counted by the giver, so that a burst of connections does not all go to the same worker, and only
+        // while the taker has not retired.
+        let counted = count.fetch_update(Relaxed, Relaxed, |n| (n < CLOSED).then_some(n + 1));
+        if counted.is_err() {
+            return Err(newcomer);
+        }
+        match sender.try_send(Command::Adopt(newcomer)) {
+            Ok(()) => {
+                self.closed();
+                // It wakes on its own at the latest when its next timer is due.
+                let _ = waker.wake();
+                Ok(())
+            }
+            Err(
+                TrySendError::Full(Command::Adopt(newcomer))
+                | TrySendError::Disconnected(Command::Adopt(newcomer)),
+            ) => {
+                count.fetch_sub(1, Relaxed);
+                Err(newcomer)
+            }
+            Err(_) => unreachable!("what was sent comes back"),
+        }
+    }
+}
