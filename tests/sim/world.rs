@@ -1,0 +1,378 @@
+//! One run: clients, the balancer and backends in one thread, in virtual time.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel::balance::{Backend, Table};
+use evenkeel::config::{BackendUrl, Retry, Timeouts};
+use evenkeel::id::BackendId;
+use evenkeel::limits;
+use evenkeel::stats::{Block, Counter};
+use evenkeel::worker::{Pump, Settings, Token};
+
+use crate::backend::Serving;
+use crate::client::Client;
+use crate::ledger::{Ledger, Mood, Outcome};
+use crate::net::{Host, SimNet, Splits, Stream, Wires};
+use crate::rng::Rng;
+use crate::script::{Author, ClientScript};
+
+/// Turns without a byte moved after which a busy pump is stuck in a circle.
+const LIVELOCK: u32 = 200;
+/// Turns of a run that is never going to end.
+const ENDLESS: u32 = 400_000;
+
+/// What a run is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plot {
+    /// Decides what everybody means to do.
+    pub(crate) seed: u64,
+    /// Decides how bytes are cut and when they come.
+    pub(crate) net_seed: u64,
+    pub(crate) mood: Mood,
+    pub(crate) splits: Splits,
+    /// One client, one backend, and no outcome that depends on who is faster.
+    pub(crate) timeless: bool,
+    pub(crate) traced: bool,
+}
+
+/// Everything in a run.
+pub(crate) struct World {
+    wires: Rc<RefCell<Wires>>,
+    pump: Pump<SimNet>,
+    table: Arc<Table>,
+    stats: Arc<Block>,
+    timeouts: Timeouts,
+    /// By address, which backend.
+    addresses: Vec<(SocketAddr, usize)>,
+    waiting: Vec<ClientScript>,
+    clients: Vec<Client>,
+    servings: Vec<Serving>,
+    pub(crate) ledger: Ledger,
+    /// Decides what happens of itself.
+    rng: Rng,
+    backend_patience: u64,
+    next_probe: u64,
+    pruned: u64,
+    drain_at: Option<u64>,
+    drained: bool,
+    idle_turns: u32,
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+fn draw_timeouts(rng: &mut Rng) -> Timeouts {
+    let mut time = |low, high| Duration::from_millis(rng.between(low, high));
+    Timeouts {
+        head: time(1500, 3000),
+        idle: time(1500, 4000),
+        connect: time(60, 300),
+        response: time(1200, 3000),
+        stall: time(1000, 2000),
+        tunnel: time(5000, 9000),
+        upstream_idle: time(500, 3000),
+    }
+}
+
+impl World {
+    pub(crate) fn new(plot: Plot) -> Self {
+        let mut rng = Rng::new(plot.seed);
+        let calm = plot.mood == Mood::Calm;
+        let retry = Retry {
+            retries: if plot.mood == Mood::Flaky { 8 } else { rng.between(0, 4) as u8 },
+            delay: Duration::from_millis(rng.between(1, 20)),
+            max_fails: if plot.mood == Mood::Rough && !plot.timeless {
+                rng.between(1, 5) as u32
+            } else {
+                1000
+            },
+        };
+        let timeouts = draw_timeouts(&mut rng);
+        let width = rng.pick(&[200, 2_000, 20_000, 150_000]);
+        let capacity = if plot.timeless { 150_000 } else { width };
+        let mut ledger = Ledger {
+            mood: plot.mood,
+            plans: Vec::new(),
+            said: Default::default(),
+            retries: u32::from(retry.retries),
+            wrongs: Vec::new(),
+            tunnels: Default::default(),
+        };
+        let count = if plot.timeless { 1 } else { rng.between(1, 6) };
+        let most = if plot.timeless { 3000 } else { width * 3 };
+        let fork = rng.fork();
+        let mut author =
+            Author { rng: fork, ledger: &mut ledger, most, patience: 900, timeless: plot.timeless };
+        let waiting = (0..count).map(|_| author.client()).collect();
+        let mut wires = Wires::new(Rng::new(plot.net_seed), plot.splits, capacity, plot.traced);
+        let backends = if plot.timeless { 1 } else { rng.between(1 + u64::from(!calm), 4) };
+        let (table, addresses) = draw_backends(backends, plot, &mut rng, &mut wires);
+        let table = Arc::new(table);
+        let stats = Arc::new(Block::default());
+        let settings = Arc::new(Settings {
+            timeouts,
+            retry,
+            status_path: Some("/lb-status".into()),
+            status: Box::new(|| "{}".into()),
+            locals: vec!["sim.local:80".into()],
+        });
+        let wires = Rc::new(RefCell::new(wires));
+        let pump = Pump::new(SimNet(Rc::clone(&wires)), Arc::clone(&table), settings, Arc::clone(&stats));
+        let restless = !calm && !plot.timeless && rng.chance(60);
+        let backend_patience = if restless { rng.between(1, 600) } else { u64::MAX };
+        let eager = plot.mood == Mood::Rough && !plot.timeless;
+        let drain_at = (eager && rng.chance(10)).then(|| rng.below(800));
+        Self {
+            wires,
+            pump,
+            table,
+            stats,
+            timeouts,
+            addresses,
+            waiting,
+            clients: Vec::new(),
+            servings: Vec::new(),
+            ledger,
+            backend_patience,
+            drain_at,
+            rng: rng.fork(),
+            next_probe: 0,
+            pruned: 0,
+            drained: false,
+            idle_turns: 0,
+        }
+    }
+
+    pub(crate) fn take_trace(&mut self) -> Vec<String> {
+        self.wires.borrow_mut().trace.take().unwrap_or_default()
+    }
+
+    fn now(&self) -> u64 {
+        self.wires.borrow().now
+    }
+
+    /// Runs to the end; what went wrong is in the ledger.
+    pub(crate) fn run(&mut self) {
+        self.run_until(|world| world.clients.iter().all(|c| c.peer.gone) && world.waiting.is_empty());
+        // Whoever was silent leaves; backends that still talk are left to themselves.
+        let patience = self.longest_wait();
+        let until = self.now() + patience;
+        self.run_until(|world| world.pump.open_downstreams() == 0 || world.now() > until);
+        if self.pump.open_downstreams() > 0 {
+            self.ledger.wrong(format!("a connection is held {patience} ms after everybody has left"));
+        }
+        if self.pump.held() != (0, 0) {
+            self.ledger.wrong(format!("buffers and flights are held at rest: {:?}", self.pump.held()));
+        }
+        let until = self.now() + millis(self.timeouts.upstream_idle) + 2 * millis(limits::PRUNE_INTERVAL);
+        self.run_until(|world| world.now() > until);
+        if self.pump.idle_upstreams() > 0 || self.stats.get(Counter::Upstreams) > 0 {
+            self.ledger.wrong("an upstream is held after its idle timeout");
+        }
+        let gauges = [Counter::Downstreams, Counter::Flights].map(|counter| self.stats.get(counter));
+        if gauges != [0, 0] {
+            self.ledger.wrong(format!("downstreams and flights are counted at rest: {gauges:?}"));
+        }
+        if self.drained && !self.pump.is_drained() {
+            self.ledger.wrong("a drain has not ended");
+        }
+        self.judge();
+    }
+
+    /// Longer than the balancer may wait for anything.
+    fn longest_wait(&self) -> u64 {
+        let t = &self.timeouts;
+        let waits = [t.head, t.idle, t.response, t.stall, t.stall, t.tunnel, limits::LINGER_TIMEOUT];
+        let tries = u64::from(self.ledger.retries) + 1;
+        let each = 2 * millis(t.connect) + millis(t.response) + 100;
+        waits.into_iter().map(millis).sum::<u64>() + tries * each
+    }
+
+    /// The last outcomes that the mood demands.
+    fn judge(&mut self) {
+        if self.ledger.mood == Mood::Rough {
+            return;
+        }
+        for number in 0..self.ledger.plans.len() {
+            let plan = &self.ledger.plans[number];
+            let well = match (&plan.outcome, plan.tunnel) {
+                (Outcome::Ours { status: 200 }, _) => plan.local,
+                (Outcome::Own { .. }, None) => true,
+                (Outcome::Tunnelled { got, ended }, Some(t)) => {
+                    let other = self.ledger.tunnels.get(&number);
+                    *ended && *got == t.from_backend && other == Some(&(t.from_client, true))
+                }
+                _ => false,
+            };
+            if !well {
+                let tunnel = self.ledger.tunnels.get(&number);
+                let what = format!("request {number} fared badly: {:?}, backend {tunnel:?}", plan.outcome);
+                self.ledger.wrong(what);
+            }
+        }
+    }
+
+    fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+        let started = self.now();
+        let most = 20 * self.longest_wait() + 60_000;
+        for _ in 0..ENDLESS {
+            if done(self) || !self.ledger.wrongs.is_empty() {
+                return;
+            }
+            self.turn();
+            if self.now() > started + most {
+                self.ledger.wrong("time goes on and nothing ends");
+                return;
+            }
+        }
+        self.ledger.wrong("the run does not end");
+    }
+
+    /// One tick of everything.
+    fn turn(&mut self) {
+        let moving = self.wires.borrow_mut().deliver();
+        self.happen();
+        self.act();
+        let busy = self.tick();
+        self.pass_time(moving || busy);
+    }
+
+    /// What comes from outside: new clients, failing hosts, probes, a drain.
+    fn happen(&mut self) {
+        let now = self.now();
+        while let Some(at) = self.waiting.iter().position(|script| script.born <= now) {
+            let script = self.waiting.remove(at);
+            if self.drained {
+                continue;
+            }
+            let line = self.wires.borrow_mut().call();
+            let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.clients.len() as u8 + 1));
+            self.clients.push(Client::new(line, script));
+            self.pump.accepted(Stream::new(line, &self.wires), peer, 0);
+        }
+        if self.drain_at.is_some_and(|at| now >= at) && !self.drained {
+            self.drained = true;
+            self.wires.borrow_mut().say(|| "a drain begins".into());
+            self.pump.drain();
+        }
+        if self.ledger.mood != Mood::Calm && now >= self.next_probe {
+            self.next_probe = now + 300;
+            self.probe();
+        }
+    }
+
+    /// Backends fail and come back, and the probe finds out a little late.
+    fn probe(&mut self) {
+        let mut wires = self.wires.borrow_mut();
+        let flaky = self.ledger.mood == Mood::Flaky;
+        for at in 0..self.addresses.len() {
+            let (address, backend) = self.addresses[at];
+            let up = wires.hosts.iter().any(|(a, host)| *host == Host::Up && self.is_of(*a, backend));
+            self.table.set_up(BackendId(backend as u16), up);
+            // Of flaky backends the first is always there.
+            if self.addresses.len() > 1 && !(flaky && backend == 0) && self.rng.chance(20) {
+                let fates = [Host::Up, Host::Up, Host::Refuses, Host::Blackhole, Host::Unroutable];
+                let fate = self.rng.pick(&fates);
+                let host = wires.hosts.iter_mut().find(|(a, _)| *a == address);
+                host.expect("every address is a host").1 = fate;
+                wires.say(|| format!("backend {backend}: {address} is {fate:?}"));
+            }
+        }
+    }
+
+    fn is_of(&self, address: SocketAddr, backend: usize) -> bool {
+        self.addresses.contains(&(address, backend))
+    }
+
+    fn act(&mut self) {
+        let wires = &mut *self.wires.borrow_mut();
+        for (line, address) in std::mem::take(&mut wires.arrivals) {
+            let backend = self.addresses.iter().find(|(a, _)| *a == address).expect("it was dialled").1;
+            let fork = self.rng.fork();
+            self.servings.push(Serving::new(line, backend, self.backend_patience, wires.now, fork));
+        }
+        self.clients.iter_mut().for_each(|client| client.turn(wires, &mut self.ledger));
+        self.servings.iter_mut().for_each(|serving| serving.turn(wires, &mut self.ledger));
+        self.servings.retain(|serving| !serving.peer.gone);
+        let slack = millis(self.timeouts.head) + 200;
+        for client in &self.clients {
+            if client.head_since().is_some_and(|since| wires.now > since + slack) {
+                self.ledger.wrong(format!("line {}: a head may take for ever", client.peer.line));
+            }
+        }
+    }
+
+    /// The worker's tick; true when it has more to do.
+    fn tick(&mut self) -> bool {
+        let (events, now, before) = {
+            let mut wires = self.wires.borrow_mut();
+            (wires.events(), wires.now, wires.moves)
+        };
+        self.pump.set_now(now);
+        self.pump.refresh();
+        for (token, ready) in events {
+            self.pump.event(Token::unpack(token), ready);
+        }
+        self.pump.run_queue();
+        self.pump.expire();
+        if now >= self.pruned + millis(limits::PRUNE_INTERVAL) {
+            self.pruned = now;
+            self.pump.prune_idle();
+        }
+        let busy = self.pump.has_work();
+        let moved = self.wires.borrow().moves != before;
+        self.idle_turns = if busy && !moved { self.idle_turns + 1 } else { 0 };
+        if self.idle_turns > LIVELOCK {
+            self.ledger.wrong("the pump runs in a circle");
+        }
+        busy
+    }
+
+    /// A little while things move, else to when something is due.
+    fn pass_time(&mut self, moving: bool) {
+        let mut wires = self.wires.borrow_mut();
+        let now = wires.now;
+        if moving {
+            wires.now += u64::from(self.rng.chance(30));
+            return;
+        }
+        let actors = self.clients.iter().filter_map(|c| c.wakes(now));
+        let actors = actors.chain(self.servings.iter().filter_map(|s| s.wakes(now)));
+        let births = self.waiting.iter().map(|script| script.born);
+        let prune = (self.pump.idle_upstreams() > 0).then(|| self.pruned + millis(limits::PRUNE_INTERVAL));
+        let own =
+            [self.pump.next_expiry(), prune, wires.next_connect(), self.drain_at.filter(|_| !self.drained)];
+        let due = actors.chain(births).chain(own.into_iter().flatten()).filter(|&due| due > now).min();
+        // Health changes on its own; while nobody waits for anything it need not be seen.
+        wires.now = due.unwrap_or(now + 500).min(now + 500);
+    }
+}
+
+fn draw_backends(
+    count: u64,
+    plot: Plot,
+    rng: &mut Rng,
+    wires: &mut Wires,
+) -> (Table, Vec<(SocketAddr, usize)>) {
+    let (mut backends, mut addresses) = (Vec::new(), Vec::new());
+    for backend in 0..count as usize {
+        let double = !plot.timeless && rng.chance(25);
+        let mut of = Vec::new();
+        for i in 0..=u8::from(double) {
+            let address = SocketAddr::from(([10, 0, backend as u8, i], 80));
+            // The first of two may be one that nobody listens on.
+            let dead = double && i == 0 && rng.chance(50);
+            wires.hosts.push((address, if dead { Host::Refuses } else { Host::Up }));
+            addresses.push((address, backend));
+            of.push(address);
+        }
+        let url = BackendUrl { host: format!("backend{backend}"), port: 80 };
+        backends.push(Backend::new(url, of));
+    }
+    (Table::new(backends), addresses)
+}
