@@ -170,12 +170,20 @@ impl Serving {
             None if plan.body > 0 => Some(Framing::Length(plan.body)),
             None => None,
         };
+        if head.connection("close") || (head.one("expect")?.is_some() != plan.expect) {
+            return Err(format!("request {number} came with other options"));
+        }
         if told.filter(|&f| f != Framing::Length(0)) != meant {
             return Err(format!("request {number} is framed as {told:?}"));
         }
         self.reader.begin_body(told.unwrap_or(Framing::Length(0)));
         self.whole = false;
-        let early = answer_of(&plan, attempt).early;
+        let answer = answer_of(&plan, attempt);
+        let early = answer.early;
+        if plan.expect && !early && matches!(answer.fault, Fault::None | Fault::Extra | Fault::CloseAfter) {
+            let go_on = format!("HTTP/1.1 100 Continue\r\nX-Answer: {number}.{attempt}\r\n\r\n");
+            self.peer.acts.push_back(Act::Send(go_on.into_bytes()));
+        }
         self.current = Some(Current { number, attempt, answered: false });
         if early {
             self.answer(ledger);
@@ -261,7 +269,7 @@ fn render(plan: &Plan, number: usize, attempt: u32, answer: Answer, rng: &mut Rn
         Fault::None if answer.status == 101 => acts.push(Act::Send(message)),
         Fault::None | Fault::Extra | Fault::CloseAfter => {
             acts.push(Act::Send(message));
-            if answer.fault == Fault::Extra {
+            if answer.fault == Fault::Extra && (bodiless || answer.frame != Frame::UntilClose) {
                 acts.push(Act::Send(b"EXTRA bytes\r\n\r\n".to_vec()));
             }
             // An early one that closes lets the rest of the request come first, or the reset would eat it.

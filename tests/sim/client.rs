@@ -23,6 +23,8 @@ pub(crate) struct Client {
     current: Option<Current>,
     /// Nothing may follow the answer at hand.
     last: bool,
+    /// The balancer's own word ended it.
+    settled: bool,
     /// In a tunnel: what came.
     tunnel: Option<Vec<u8>>,
     /// The other side has ended.
@@ -55,6 +57,7 @@ impl Client {
             interim: 0,
             current: None,
             last: false,
+            settled: false,
             tunnel: None,
             ended: false,
             begun: 0,
@@ -73,6 +76,7 @@ impl Client {
             self.peer.close(wires);
         }
         self.act(wires, ledger);
+        self.ended |= self.reading == Reading::Never && !wires.near_is_open(self.peer.line);
         if self.ended && !self.peer.gone && (self.tunnel.is_none() || self.peer.is_done()) {
             self.peer.close(wires);
         }
@@ -165,6 +169,10 @@ impl Client {
                 return self.check_tunnel(ledger);
             }
             if self.current.is_none() {
+                if self.last && self.settled {
+                    // A head that was refused or late may have been a HEAD, which nobody could know.
+                    return Ok(());
+                }
                 if self.last && !self.reader.rest().is_empty() {
                     return Err("bytes behind an answer that said close".into());
                 }
@@ -207,7 +215,7 @@ impl Client {
         if let Some(attempt) = attempt {
             let said = ledger.said.get(&(number, attempt));
             let meant = said.ok_or(format!("an answer that no backend gave: {}", head.start))?.status;
-            if meant != status || plan.broken != Broken::No || plan.local {
+            if meant != status || plan.broken == Broken::Head || plan.local {
                 return Err(format!("request {number} was answered {status}, {meant} was meant"));
             }
         } else if plan.local != (status == 200) || (status != 200 && !(400..600).contains(&status)) {
@@ -241,6 +249,7 @@ impl Client {
         self.interim = 0;
         let status = current.status;
         let Some(attempt) = current.attempt else {
+            self.settled = true;
             ledger.settle(number, Outcome::Ours { status });
             return Ok(());
         };

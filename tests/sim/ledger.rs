@@ -96,6 +96,8 @@ pub(crate) struct Plan {
     pub(crate) body: usize,
     /// In chunks of that size; else by length.
     pub(crate) chunk: Option<usize>,
+    /// Waits for `100 Continue` before its body.
+    pub(crate) expect: bool,
     pub(crate) tunnel: Option<TunnelPlan>,
     /// The balancer answers it.
     pub(crate) local: bool,

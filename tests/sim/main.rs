@@ -23,7 +23,7 @@ use world::{Plot, World};
 /// Seeds of a plain test run.
 const SEEDS: u64 = 4000;
 /// Lines of a trace that are shown.
-const SHOWN: usize = 400;
+const SHOWN: usize = 4000;
 
 fn plot(seed: u64) -> Plot {
     let mood = match seed % 4 {
@@ -54,8 +54,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs all seeds on all cores; the first that fail.
-fn failing(seeds: u64, fails: impl Fn(u64) -> bool + Sync) -> Vec<u64> {
+/// Runs all seeds on all cores; the first that fail, with what was wrong.
+fn failing(seeds: u64, wrong: impl Fn(u64) -> Option<String> + Sync) -> Vec<(u64, String)> {
     let next = AtomicU64::new(0);
     let failed = std::sync::Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -67,8 +67,8 @@ fn failing(seeds: u64, fails: impl Fn(u64) -> bool + Sync) -> Vec<u64> {
                     if seed >= seeds || failed.lock().unwrap().len() >= 20 {
                         break;
                     }
-                    if fails(seed) {
-                        failed.lock().unwrap().push(seed);
+                    if let Some(wrong) = wrong(seed) {
+                        failed.lock().unwrap().push((seed, wrong));
                     }
                 }
             });
@@ -82,17 +82,18 @@ fn failing(seeds: u64, fails: impl Fn(u64) -> bool + Sync) -> Vec<u64> {
 #[test]
 fn every_conversation_ends_well_or_is_cut() {
     let failed = match number("SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => failing(number("SIM_SEEDS").unwrap_or(SEEDS), |seed| !run(plot(seed)).0.is_empty()),
+        Some(seed) => vec![(seed, String::new())],
+        None => failing(number("SIM_SEEDS").unwrap_or(SEEDS), |seed| run(plot(seed)).0.into_iter().next()),
     };
-    let Some(&first) = failed.first() else { return };
+    let Some(&(first, _)) = failed.first() else { return };
     let (wrongs, trace) = run(Plot { traced: true, ..plot(first) });
     for line in &trace[trace.len().saturating_sub(SHOWN)..] {
         println!("{line}");
     }
     assert!(
         wrongs.is_empty(),
-        "seed {first}: {}\nreplay it with SIM_SEED={first} cargo test --test sim\nseeds that fail: {failed:?}",
-        wrongs.join("\n")
+        "seed {first}: {}\nreplay it with SIM_SEED={first} cargo test --test sim\nseeds that fail:\n{}",
+        wrongs.join("\n"),
+        failed.iter().map(|(seed, wrong)| format!("{seed}: {wrong}\n")).collect::<String>()
     );
 }

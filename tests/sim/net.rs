@@ -124,7 +124,7 @@ impl Wires {
     fn line(&mut self, connect: Connect, token: Option<usize>) -> usize {
         let shares = [1, 2, 8];
         let mut capacity = || match self.splits {
-            Splits::Random => (self.capacity / self.rng.pick(&shares)).max(16),
+            Splits::Random => (self.capacity / self.rng.pick(&shares)).max(40),
             Splits::Whole => self.capacity,
         };
         let (inbound, outbound) = (Pipe::new(capacity()), Pipe::new(capacity()));
@@ -151,9 +151,17 @@ impl Wires {
         self.line(Connect::Stands, None)
     }
 
-    /// Ends connects, moves bytes and ends along; true when there is more to move.
-    pub(crate) fn deliver(&mut self) -> bool {
-        let mut more = false;
+    /// Something is under way, or is still to be told.
+    pub(crate) fn is_moving(&self) -> bool {
+        let moves = |line: &Line| {
+            let told = !line.edge || !line.near_open || line.token.is_none();
+            line.inbound.is_moving() || line.outbound.is_moving() || !told
+        };
+        self.live.iter().any(|&id| moves(&self.lines[id]))
+    }
+
+    /// Ends connects, moves bytes and ends along.
+    pub(crate) fn deliver(&mut self) {
         for at in 0..self.live.len() {
             let id = self.live[at];
             self.connects(id);
@@ -179,11 +187,9 @@ impl Wires {
             if line.outbound.end_arrived() == End::Reset && line.inbound.end() == End::Open {
                 line.inbound.end_silently();
             }
-            more |= line.inbound.is_moving() || line.outbound.is_moving();
         }
         let lines = &self.lines;
         self.live.retain(|&id| lines[id].near_open || lines[id].far_open);
-        more
     }
 
     fn connects(&mut self, id: usize) {
@@ -318,6 +324,11 @@ impl Wires {
             End::Fin => Tail::Ended,
             End::Reset => Tail::Reset,
         }
+    }
+
+    /// The balancer has not closed it.
+    pub(crate) fn near_is_open(&self, id: usize) -> bool {
+        self.lines[id].near_open
     }
 
     pub(crate) fn far_fin(&mut self, id: usize) {

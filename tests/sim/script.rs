@@ -106,9 +106,11 @@ impl Author<'_> {
     fn misbehave(&mut self, acts: &mut Vec<Act>) {
         let at = self.rng.below(acts.len() as u64) as usize;
         let cut = acts.drain(at..).next();
-        if let Some(Act::Send(bytes)) = cut {
-            let part = self.rng.below(bytes.len() as u64 + 1) as usize;
+        if let Some(Act::Send(bytes)) = &cut {
+            let part = self.rng.below(bytes.len() as u64) as usize;
             acts.push(Act::Send(bytes[..part].to_vec()));
+        } else {
+            acts.extend(cut.filter(|act| matches!(act, Act::Mark(..))));
         }
         if self.rng.chance(50) {
             acts.push(Act::Pause(self.rng.below(self.patience)));
@@ -144,9 +146,9 @@ impl Author<'_> {
         for attempt in 0..4 {
             let keeps = !ends_here || (http10 && !last);
             let answer = self.answer(bodied, keeps && !(http10 && last), tunnel.is_some(), http10, attempt);
-            answers.push(Answer { interim: answer.interim.max(u8::from(expect)), ..answer });
+            answers.push(answer);
         }
-        let closes = ends_here && self.rng.chance(20);
+        let closes = ends_here && !upgrade && self.rng.chance(20);
         let target = match self.rng.below(8) {
             _ if local => "/lb-status".to_owned(),
             0 => format!("http://sim.example/{number}?a=b|c"),
@@ -159,6 +161,7 @@ impl Author<'_> {
             http10,
             body,
             chunk,
+            expect,
             tunnel,
             local,
             broken,
@@ -202,7 +205,7 @@ impl Author<'_> {
     fn send(&mut self, bytes: Vec<u8>, acts: &mut Vec<Act>) {
         let mut rest = &bytes[..];
         while !self.timeless && rest.len() > 1 && self.rng.chance(20) {
-            let part = self.rng.between(1, rest.len() as u64) as usize;
+            let part = self.rng.between(1, rest.len() as u64 - 1) as usize;
             acts.push(Act::Send(rest[..part].to_vec()));
             let long = self.rough(8);
             acts.push(Act::Pause(if long { self.patience * 6 } else { self.rng.below(self.patience / 4) }));
@@ -342,6 +345,7 @@ impl Author<'_> {
             http10: false,
             body: 0,
             chunk: None,
+            expect: false,
             tunnel: None,
             local: false,
             broken: Broken::Head,

@@ -235,11 +235,12 @@ impl World {
 
     /// One tick of everything.
     fn turn(&mut self) {
-        let moving = self.wires.borrow_mut().deliver();
+        self.wires.borrow_mut().deliver();
         self.happen();
         self.act();
         let busy = self.tick();
-        self.pass_time(moving || busy);
+        let moving = busy || self.wires.borrow().is_moving();
+        self.pass_time(moving);
     }
 
     /// What comes from outside: new clients, failing hosts, probes, a drain.
