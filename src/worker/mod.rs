@@ -165,7 +165,8 @@ impl Worker {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 ended: event.is_read_closed(),
-                failed: event.is_error() || event.is_write_closed(),
+                // A hang-up alone says that both sides have ended, and what the peer sent last may still wait.
+                failed: event.is_error(),
             };
             match Token::unpack(event.token().0) {
                 Token::Listener(i) => self.listeners.iter_mut().skip(i).take(1).for_each(|l| l.ready = true),

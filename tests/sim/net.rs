@@ -255,7 +255,7 @@ impl Line {
             readable: self.inbound.arrived() > 0 || ended || self.broken,
             writable: self.outbound.space() > 0 || self.broken || shut,
             ended: ended || self.broken,
-            failed: self.broken || (ended && shut),
+            failed: self.error,
         }
     }
 
