@@ -233,6 +233,11 @@ impl Exchange {
         }
     }
 
+    /// The backend's connection broke, which ends no body, not even one that ends with the connection.
+    pub fn response_broken(&self) -> Cause {
+        if self.phase == Phase::Head { Cause::NoResponse } else { Cause::ResponseCut }
+    }
+
     /// What the client is told about its connection.
     pub fn connection(&self) -> Connection {
         match (self.keep_downstream, self.version) {

@@ -125,6 +125,8 @@ pub(super) struct Upstream<S> {
     pub(super) input: Option<Buffer>,
     /// It has carried an exchange before the present one.
     pub(super) reused: bool,
+    /// A write was told that the backend has reset: a read would say no more than that it has ended.
+    pub(super) reset: bool,
     /// When it became idle.
     pub(super) idle_since: u64,
 }

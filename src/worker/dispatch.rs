@@ -49,6 +49,7 @@ impl<N: Net> Pump<N> {
                 owner: Some(key),
                 input: None,
                 reused: false,
+                reset: false,
                 idle_since: 0,
             });
             self.stats.add(Counter::Upstreams, 1);

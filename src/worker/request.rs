@@ -1,5 +1,7 @@
 //! The request's way: from the client's bytes to the backend's socket.
 
+use std::io;
+
 use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
@@ -146,7 +148,7 @@ impl<N: Net> Pump<N> {
             match write(&mut up.stream, &mut up.ready, request.filled()) {
                 Ok(taken) => request.consume(taken),
                 Err(_) if !flight.sent => return self.fail(scratch, key, Cause::ConnectionStale),
-                Err(_) => return self.stop_request(flight_key),
+                Err(error) => return self.stop_request(flight_key, &error),
             }
             flight.sent |= request.whole().len() > request.filled().len();
             let left = !request.is_empty();
@@ -211,8 +213,9 @@ impl<N: Net> Pump<N> {
         down.input = scratch.rest(took.consumed, &mut self.pool);
         let bytes = scratch.joined(&took);
         let up = &mut self.upstreams[up_key];
-        let Ok(taken) = write(&mut up.stream, &mut up.ready, bytes) else {
-            return self.stop_request(flight_key);
+        let taken = match write(&mut up.stream, &mut up.ready, bytes) {
+            Ok(taken) => taken,
+            Err(error) => return self.stop_request(flight_key, &error),
         };
         flight.sent |= taken > 0;
         flight.whole = false;
@@ -230,14 +233,16 @@ impl<N: Net> Pump<N> {
     }
 
     /// The backend takes no more of the request. It may have answered all the same, so its answer is awaited.
-    pub(super) fn stop_request(&mut self, flight_key: Key) -> Flow {
+    pub(super) fn stop_request(&mut self, flight_key: Key, error: &io::Error) -> Flow {
         let flight = &mut self.flights[flight_key];
         flight.exchange.abandon_request();
         flight.whole = false;
         let unsent = flight.request.take();
         unsent.into_iter().for_each(|buffer| self.pool.give(buffer));
         if let Some(up) = flight.upstream {
-            self.upstreams[up].ready.readable = true;
+            let up = &mut self.upstreams[up];
+            up.ready.readable = true;
+            up.reset |= error.kind() == io::ErrorKind::ConnectionReset;
         }
         Flow::Moved
     }

@@ -69,7 +69,11 @@ impl<N: Net> Pump<N> {
                 up.input = scratch.rest(0, &mut self.pool);
                 return Flow::Blocked;
             }
-            Read::Ended | Read::Failed => return self.response_closed(scratch, key, flight_key),
+            Read::Ended if !up.reset => return self.response_closed(scratch, key, flight_key),
+            Read::Ended | Read::Failed => {
+                let cause = flight.exchange.response_broken();
+                return self.fail(scratch, key, cause);
+            }
         }
         self.take_response(scratch, key, flight_key, up_key, scanned)
     }

@@ -276,7 +276,7 @@ impl Line {
 
     fn near_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.broken || self.outbound.end() != End::Open {
-            let reset = std::mem::take(&mut self.error);
+            let reset = std::mem::take(&mut self.error) && !self.fin_seen;
             return Err(if reset { ErrorKind::ConnectionReset } else { ErrorKind::BrokenPipe }.into());
         }
         match self.outbound.put(bytes) {
