@@ -235,13 +235,17 @@ impl<N: Net> Pump<N> {
     /// The backend takes no more of the request. It may have answered all the same, so its answer is awaited.
     pub(super) fn stop_request(&mut self, flight_key: Key, error: &io::Error) -> Flow {
         let flight = &mut self.flights[flight_key];
-        flight.exchange.abandon_request();
-        flight.whole = false;
-        let unsent = flight.request.take();
-        unsent.into_iter().for_each(|buffer| self.pool.give(buffer));
+        if let Some(request) = flight.request.as_mut().filter(|_| flight.whole) {
+            // Kept to be sent again elsewhere, should no answer come.
+            request.consume(request.filled().len());
+        } else {
+            flight.exchange.abandon_request();
+            let unsent = flight.request.take();
+            unsent.into_iter().for_each(|buffer| self.pool.give(buffer));
+        }
         if let Some(up) = flight.upstream {
             let up = &mut self.upstreams[up];
-            up.ready.readable = true;
+            (up.ready.readable, up.ready.failed) = (true, true);
             up.reset |= error.kind() == io::ErrorKind::ConnectionReset;
         }
         Flow::Moved
