@@ -80,6 +80,7 @@ impl<N: Net> Pump<N> {
             return self.reply_locally(scratch, key, &exchange, local);
         }
         let flight = self.flights.insert(Flight {
+            whole: exchange.request_done(),
             exchange,
             stage: Stage::Delay,
             upstream: None,
@@ -87,7 +88,6 @@ impl<N: Net> Pump<N> {
             request: None,
             request_pipe: None,
             response_pipe: None,
-            whole: false,
             sent: false,
             upstream_shut: false,
             downstream_shut: false,
@@ -109,7 +109,6 @@ impl<N: Net> Pump<N> {
     /// Sends the head with what is at hand of the body; keeps what must wait, or may have to be sent again.
     fn send_first(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key, took: &Took) -> Flow {
         let flight = &mut self.flights[flight_key];
-        flight.whole = flight.exchange.request_done();
         let mut taken = 0;
         let bytes = scratch.joined(took);
         let mut stale = false;
