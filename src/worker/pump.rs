@@ -461,6 +461,8 @@ impl<N: Net> Pump<N> {
     pub(super) fn end_flight(&mut self, key: Key, keep_upstream: bool) {
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
+        // A backend that answered early still waits for the rest of the request.
+        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
         flight.request.into_iter().for_each(|buffer| self.pool.give(buffer));
         let mut clean = flight.stage == Stage::Open;
         for pipe in flight.request_pipe.into_iter().chain(flight.response_pipe) {
@@ -469,7 +471,7 @@ impl<N: Net> Pump<N> {
         }
         let Some(up_key) = flight.upstream else { return };
         let up = &mut self.upstreams[up_key];
-        clean &= up.input.is_none() && !up.ready.ended && !up.ready.failed;
+        clean &= !unsent && up.input.is_none() && !up.ready.ended && !up.ready.failed;
         if keep_upstream && clean && !self.draining && self.idle.push(up.backend, up_key) {
             (up.owner, up.reused, up.idle_since) = (None, true, self.now);
         } else {

@@ -3,6 +3,7 @@
 use super::connection::{Phase, Read, Stage, read};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use crate::buffer::Buffer;
 use crate::exchange::Cause;
 use crate::limits;
 use crate::slab::Key;
@@ -97,8 +98,8 @@ impl<N: Net> Pump<N> {
         let up = &mut self.upstreams[up_key];
         up.input = scratch.rest(took.consumed, &mut self.pool);
         if !begun && flight.exchange.response_begun() {
-            // Sent again is only what was not answered.
-            if flight.whole {
+            // Sent again is only what was not answered; what has not left yet goes on leaving.
+            if flight.whole && flight.request.as_ref().is_some_and(Buffer::is_empty) {
                 let answered = flight.request.take();
                 answered.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
