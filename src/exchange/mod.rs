@@ -167,10 +167,10 @@ impl Exchange {
             }
             return Ok(());
         }
-        self.phase = Phase::Body;
         if response.status == 101 {
             return self.switch(&response, out);
         }
+        self.phase = Phase::Body;
         let framing = match (response.framing, self.version) {
             (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
             (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
@@ -190,6 +190,7 @@ impl Exchange {
             return Err(Cause::UnexpectedResponse);
         }
         response.write(Framing::None, Connection::Kept, out);
+        self.phase = Phase::Body;
         (self.tunnel, self.keep_downstream) = (true, false);
         (self.request, self.response) = (Body::UntilClose, Body::UntilClose);
         (self.request_chunked, self.response_chunked) = (false, false);
