@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    /// The worker's tick; true when it has more to do.
+    /// The worker's tick; true when it did something or has more to do.
     fn tick(&mut self) -> bool {
         let (events, now, before) = {
             let mut wires = self.wires.borrow_mut();
@@ -331,7 +331,7 @@ impl World {
         if self.idle_turns > LIVELOCK {
             self.ledger.wrong("the pump runs in a circle");
         }
-        busy
+        busy || moved
     }
 
     /// A little while things move, else to when something is due.
