@@ -274,6 +274,15 @@ impl<N: Net> Pump<N> {
         }
     }
 
+    /// Waits for the peer of a body or a tunnel to take or send more.
+    pub(super) fn arm_stall(&mut self, key: Key) {
+        let flight = self.downstreams[key].flight.and_then(|f| self.flights.get(f));
+        let tunnel = flight.is_some_and(|flight| flight.exchange.is_tunnel());
+        let timeouts = &self.settings.timeouts;
+        let wait = if tunnel { timeouts.tunnel } else { timeouts.stall };
+        self.arm(key, wait.as_millis() as u64);
+    }
+
     /// When [`Self::expire`] has something to do.
     pub fn next_expiry(&self) -> Option<u64> {
         self.wheel.next()
@@ -324,7 +333,7 @@ impl<N: Net> Pump<N> {
         self.stats.add(Counter::BytesOut, taken as u64);
         if !output.is_empty() {
             if taken > 0 {
-                self.arm(key, self.settings.timeouts.stall.as_millis() as u64);
+                self.arm_stall(key);
             }
             return Flow::Blocked;
         }

@@ -157,9 +157,11 @@ impl<N: Net> Pump<N> {
                 sent.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
             let done = !left && self.flights[flight_key].exchange.request_done();
-            let timeouts = &self.settings.timeouts;
-            let wait = if done { timeouts.response } else { timeouts.stall };
-            self.arm(key, wait.as_millis() as u64);
+            if done {
+                self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+            } else {
+                self.arm_stall(key);
+            }
             return if left { Flow::Blocked } else { Flow::Moved };
         }
         if N::Stream::SPLICES
