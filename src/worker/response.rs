@@ -158,6 +158,7 @@ impl<N: Net> Pump<N> {
             self.arm_idle(key);
         } else {
             down.phase = Phase::Flush { linger: unread || down.input.is_some() };
+            self.arm_stall(key);
         }
         Flow::Moved
     }
