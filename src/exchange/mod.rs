@@ -29,6 +29,7 @@ pub struct Exchange {
     idempotent: bool,
     upgrade: bool,
     tunnel: bool,
+    ends_by_close: bool,
     /// The downstream may be kept when this is over.
     keep_downstream: bool,
     /// The upstream may be kept when this is over.
@@ -87,6 +88,7 @@ impl Exchange {
             idempotent: request.is_idempotent(),
             upgrade: request.upgrade.is_some(),
             tunnel: false,
+            ends_by_close: false,
             keep_downstream: request.persistent(),
             keep_upstream: false,
             interim: 0,
@@ -178,6 +180,7 @@ impl Exchange {
         };
         self.response = Body::new(response.framing);
         self.response_chunked = framing == Framing::Chunked;
+        self.ends_by_close = framing == Framing::UntilClose;
         self.keep_upstream = response.persistent() && self.request.is_done();
         self.keep_downstream &= keep && self.request.is_done() && framing != Framing::UntilClose;
         response.write(framing, self.connection(), out);
@@ -191,7 +194,7 @@ impl Exchange {
         }
         response.write(Framing::None, Connection::Kept, out);
         self.phase = Phase::Body;
-        (self.tunnel, self.keep_downstream) = (true, false);
+        (self.tunnel, self.ends_by_close, self.keep_downstream) = (true, true, false);
         (self.request, self.response) = (Body::UntilClose, Body::UntilClose);
         (self.request_chunked, self.response_chunked) = (false, false);
         Ok(())
@@ -232,6 +235,11 @@ impl Exchange {
         if self.phase == Phase::Body && self.response.is_done() {
             self.phase = Phase::Done;
         }
+    }
+
+    /// To the client, the close of its connection is the end of the response.
+    pub fn ends_by_close(&self) -> bool {
+        self.ends_by_close
     }
 
     /// The backend's connection broke, which ends no body, not even one that ends with the connection.

@@ -58,6 +58,12 @@ pub fn refuse_new(listener: &mio::net::TcpListener) {
     let _ = SockRef::from(listener).listen(0);
 }
 
+/// Closing it will reset the connection instead of ending it.
+pub fn reset_on_close(stream: &mio::net::TcpStream) {
+    // It fails only when the peer has gone, and then there is nobody to tell.
+    let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ pub trait Transport {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Ends our side; the peer's may go on.
     fn shutdown_write(&mut self);
+    /// Makes the close that follows a reset: the peer shall not take what it got for all.
+    fn abort(&mut self);
     /// Bytes can go from one such stream to another through a pipe.
     const SPLICES: bool = false;
     /// Moves up to `most` bytes into the pipe; see [`Pipe::fill`].
@@ -87,6 +89,10 @@ impl Transport for mio::net::TcpStream {
     fn shutdown_write(&mut self) {
         // It fails only when the peer has gone, which the next read tells.
         let _ = self.shutdown(Shutdown::Write);
+    }
+
+    fn abort(&mut self) {
+        crate::sys::socket::reset_on_close(self);
     }
 
     fn connected(&mut self) -> io::Result<bool> {

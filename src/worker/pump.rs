@@ -453,9 +453,14 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Closes a client's connection with all that belongs to it.
+    /// Closes a client's connection with all that belongs to it; with a reset where only that tells the
+    /// client that an answer was cut.
     pub(super) fn close_downstream(&mut self, key: Key) -> Flow {
-        if let Some(down) = self.downstreams.remove(key) {
+        if let Some(mut down) = self.downstreams.remove(key) {
+            let flight = down.flight.and_then(|flight| self.flights.get(flight));
+            if down.output.is_some() || flight.is_some_and(|flight| flight.exchange.ends_by_close()) {
+                down.stream.abort();
+            }
             if let Some(flight) = down.flight {
                 self.end_flight(flight, false);
             }

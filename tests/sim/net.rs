@@ -285,9 +285,9 @@ impl Line {
         }
     }
 
-    fn near_close(&mut self, rng: &mut Rng) {
+    fn near_close(&mut self, aborted: bool, rng: &mut Rng) {
         self.near_open = false;
-        if self.inbound.arrived() > 0 {
+        if aborted || self.inbound.arrived() > 0 {
             self.outbound.reset(rng);
         } else {
             self.outbound.fin();
@@ -364,11 +364,13 @@ fn shown(bytes: &[u8]) -> String {
 pub(crate) struct Stream {
     id: usize,
     wires: Rc<RefCell<Wires>>,
+    /// Its close is to be a reset.
+    aborted: bool,
 }
 
 impl Stream {
     pub(crate) fn new(id: usize, wires: &Rc<RefCell<Wires>>) -> Self {
-        Self { id, wires: Rc::clone(wires) }
+        Self { id, wires: Rc::clone(wires), aborted: false }
     }
 }
 
@@ -411,6 +413,10 @@ impl Transport for Stream {
         }
     }
 
+    fn abort(&mut self) {
+        self.aborted = true;
+    }
+
     fn connected(&mut self) -> io::Result<bool> {
         let line = &mut self.wires.borrow_mut().lines[self.id];
         match line.connect {
@@ -430,7 +436,7 @@ impl Drop for Stream {
         let wires = &mut *wires;
         wires.moves += 1;
         let line = &mut wires.lines[id];
-        line.near_close(&mut wires.rng);
+        line.near_close(self.aborted, &mut wires.rng);
         wires.stale.extend(line.token);
         if wires.stale.len() > 8 {
             wires.stale.remove(0);
