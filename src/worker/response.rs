@@ -165,7 +165,14 @@ impl<N: Net> Pump<N> {
 
     /// Waits for the next request.
     pub(super) fn arm_idle(&mut self, key: Key) {
-        let wait = if self.draining { crate::limits::DRAIN_GRACE } else { self.settings.timeouts.idle };
+        let timeouts = &self.settings.timeouts;
+        // What came of the next request in the same read is on its way from now on.
+        let begun = self.downstreams[key].input.is_some();
+        let wait = match (self.draining, begun) {
+            (true, _) => crate::limits::DRAIN_GRACE,
+            (false, true) => timeouts.head,
+            (false, false) => timeouts.idle,
+        };
         self.arm(key, wait.as_millis() as u64);
     }
 }
