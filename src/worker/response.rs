@@ -72,7 +72,7 @@ impl<N: Net> Pump<N> {
             }
             Read::Ended if !up.reset => return self.response_closed(scratch, key, flight_key),
             Read::Ended | Read::Failed => {
-                let cause = flight.exchange.response_broken();
+                let cause = self.flights[flight_key].exchange.response_broken();
                 return self.fail(scratch, key, cause);
             }
         }

@@ -20,7 +20,7 @@ struct Turn {
     given: u64,
     sender_ended: bool,
     sender_failed: bool,
-    receiver_failed: bool,
+    receiver_failed: Option<io::Error>,
 }
 
 /// Fills the pipe from one socket and drains it into the other, once each.
@@ -49,7 +49,7 @@ fn turn<S: Transport>(
             Ok(n) => turn.given = n as u64,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => receiver_ready.writable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => turn.receiver_failed = true,
+            Err(error) => turn.receiver_failed = Some(error),
         }
     }
     turn
@@ -96,7 +96,7 @@ impl<N: Net> Pump<N> {
         flight.exchange.response_moved(turn.taken);
         self.stats.add(Counter::BytesOut, turn.given);
         let (held, done) = (pipe.held(), flight.exchange.is_done());
-        if turn.receiver_failed {
+        if turn.receiver_failed.is_some() {
             return Some(self.close_downstream(key));
         }
         // What is in the pipe still belongs to the client before the failure is dealt with.
@@ -144,8 +144,8 @@ impl<N: Net> Pump<N> {
         if turn.sender_ended || turn.sender_failed {
             return Some(self.fail(s, key, Cause::ClientClosed));
         }
-        if turn.receiver_failed {
-            return Some(self.stop_request(flight_key));
+        if let Some(error) = turn.receiver_failed {
+            return Some(self.stop_request(flight_key, &error));
         }
         let (held, rest) = (pipe.held(), flight.exchange.request_rest());
         if held == 0 && rest == 0 {
