@@ -11,6 +11,7 @@ use evenkeel::config::{BackendUrl, Retry, Timeouts};
 use evenkeel::id::BackendId;
 use evenkeel::limits;
 use evenkeel::stats::{Block, Counter};
+use evenkeel::transport::Newcomer;
 use evenkeel::worker::{Pump, Settings, Token};
 
 use crate::backend::Serving;
@@ -115,6 +116,7 @@ impl World {
         let table = Arc::new(table);
         let stats = Arc::new(Block::default());
         let settings = Arc::new(Settings {
+            busy_poll: false,
             timeouts,
             retry,
             status_path: Some("/lb-status".into()),
@@ -254,7 +256,8 @@ impl World {
             let line = self.wires.borrow_mut().call();
             let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.clients.len() as u8 + 1));
             self.clients.push(Client::new(line, script));
-            self.pump.accepted(Stream::new(line, &self.wires), peer, 0);
+            let stream = Stream::new(line, &self.wires);
+            self.pump.accepted(Newcomer { stream, peer, listener: 0 });
         }
         if self.drain_at.is_some_and(|at| now >= at) && !self.drained {
             self.drained = true;
