@@ -14,6 +14,7 @@ use crate::balance::{Eligible, Table};
 use crate::buffer::Pool;
 use crate::config::{Retry, Timeouts};
 use crate::limits;
+use crate::proto::h1::request_id::RequestIds;
 use crate::slab::{Key, Slab};
 use crate::stats::{Block, Counter};
 use crate::timer::Wheel;
@@ -70,6 +71,9 @@ pub struct Pump<N: Net> {
     /// Milliseconds since the worker began, as of this tick.
     pub(super) now: u64,
     pub(super) draining: bool,
+    pub(super) request_ids: RequestIds,
+    /// Unix time of the worker's beginning, in milliseconds.
+    pub(super) unix_began: u64,
     queue: VecDeque<Key>,
     scratch: Scratch,
     expired: Vec<Key>,
@@ -93,10 +97,17 @@ impl<N: Net> Pump<N> {
             wheel: Wheel::default(),
             now: 0,
             draining: false,
+            request_ids: RequestIds::new(0, 0),
+            unix_began: 0,
             queue: VecDeque::new(),
             scratch: Scratch::new(),
             expired: Vec::new(),
         }
+    }
+
+    /// Has requests numbered as this worker's, by a clock that stood at `unix` milliseconds when it began.
+    pub fn number_requests(&mut self, ids: RequestIds, unix: u64) {
+        (self.request_ids, self.unix_began) = (ids, unix);
     }
 
     /// Sets the time of this tick, in milliseconds since the worker began.

@@ -63,6 +63,7 @@ impl<N: Net> Pump<N> {
             scheme: "http",
             local: &self.settings.locals[usize::from(down.listener)],
             trusted: true,
+            id: &self.request_ids.next(self.unix_began + self.now),
         };
         let (input, out) = scratch.split();
         let status_path = self.settings.status_path.as_deref();

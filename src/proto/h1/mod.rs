@@ -5,6 +5,7 @@ pub mod chunk;
 pub mod field;
 pub mod reply;
 pub mod request;
+pub mod request_id;
 pub mod response;
 pub mod scan;
 pub mod target;

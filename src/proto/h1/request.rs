@@ -25,6 +25,8 @@ pub struct Request<'h, 'b> {
     head: &'b [u8],
     fields: &'h [Header<'b>],
     facts: Facts,
+    /// X-Forwarded-Host, X-Forwarded-Proto and X-Request-Id as the client sent them, by their bits.
+    theirs: Theirs,
     /// As sent; case matters.
     pub method: &'b str,
     /// As sent.
@@ -43,6 +45,14 @@ pub struct Request<'h, 'b> {
     pub max_forwards: Option<u64>,
 }
 
+/// Fields of the client's that are passed on only if the client is trusted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Theirs {
+    host: u128,
+    scheme: u128,
+    id: u128,
+}
+
 /// What the request's next receiver is to be told about its way here.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded<'a> {
@@ -52,8 +62,10 @@ pub struct Forwarded<'a> {
     pub scheme: &'a str,
     /// Sent as Host for an HTTP/1.0 request that has none: the address it came to.
     pub local: &'a str,
-    /// The client's own X-Forwarded-For is kept and ours appended.
+    /// The client's own X-Forwarded-* and X-Request-Id are kept, its X-Forwarded-For with its address appended.
     pub trusted: bool,
+    /// X-Request-Id for a request that has none to be kept.
+    pub id: &'a [u8],
 }
 
 impl<'h, 'b> Request<'h, 'b> {
@@ -83,6 +95,7 @@ impl<'h, 'b> Request<'h, 'b> {
             head,
             fields: parsed.headers,
             facts: Facts::default(),
+            theirs: Theirs::default(),
             method,
             target,
             version: Version::of(parsed.version),
@@ -110,11 +123,13 @@ impl<'h, 'b> Request<'h, 'b> {
                 Name::Expect => self.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue"),
                 Name::Upgrade => upgrade = Some(field.value),
                 Name::MaxForwards => max_forwards = Some((i, field.value)),
+                Name::XForwardedHost => self.theirs.host |= 1 << i,
+                Name::XForwardedProto => self.theirs.scheme |= 1 << i,
+                Name::XRequestId => self.theirs.id |= 1 << i,
                 _ => {}
             }
-            let ours = matches!(name, Name::XForwardedFor | Name::XForwardedHost | Name::XForwardedProto);
             let void = name == Name::Expect && self.version == Version::Http10;
-            if ours || void || name == Name::Upgrade {
+            if void || matches!(name, Name::XForwardedFor | Name::Upgrade) {
                 self.facts.dropped |= 1 << i;
             }
         }
@@ -179,8 +194,11 @@ impl<'h, 'b> Request<'h, 'b> {
     /// Appends the head as the backend is to see it.
     pub fn write(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
         let from = self.write_start_line(forwarded, out);
-        copy::fields(self.head, from, self.fields, self.facts.dropped, out);
-        self.write_forwarded(forwarded, out);
+        let kept = if forwarded.trusted { self.kept() } else { Theirs::default() };
+        let theirs = self.theirs.host | self.theirs.scheme | self.theirs.id;
+        let dropped = self.facts.dropped | (theirs & !(kept.host | kept.scheme | kept.id));
+        copy::fields(self.head, from, self.fields, dropped, out);
+        self.write_forwarded(forwarded, kept, out);
         copy::framing(self.framing, out);
         if let Some(hops) = self.max_forwards {
             out.extend_from_slice(b"Max-Forwards: ");
@@ -222,7 +240,14 @@ impl<'h, 'b> Request<'h, 'b> {
         line - self.method.len() - "  HTTP/1.1".len()
     }
 
-    fn write_forwarded(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
+    /// What a trusted client sent, less what its Connection field named.
+    fn kept(&self) -> Theirs {
+        let named = self.facts.dropped;
+        let Theirs { host, scheme, id } = self.theirs;
+        Theirs { host: host & !named, scheme: scheme & !named, id: id & !named }
+    }
+
+    fn write_forwarded(&self, forwarded: &Forwarded<'_>, kept: Theirs, out: &mut Vec<u8>) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if forwarded.trusted {
             let earlier =
@@ -233,12 +258,18 @@ impl<'h, 'b> Request<'h, 'b> {
             }
         }
         write_address(forwarded.client, out);
-        if let Some(host) = self.authority {
+        if let (Some(host), 0) = (self.authority, kept.host) {
             out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
             out.extend_from_slice(host);
         }
-        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-        out.extend_from_slice(forwarded.scheme.as_bytes());
+        if kept.scheme == 0 {
+            out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+            out.extend_from_slice(forwarded.scheme.as_bytes());
+        }
+        if kept.id == 0 {
+            out.extend_from_slice(b"\r\nX-Request-Id: ");
+            out.extend_from_slice(forwarded.id);
+        }
         out.extend_from_slice(match self.version {
             Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
             Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",

@@ -5,6 +5,7 @@ const FORWARDED: Forwarded<'_> = Forwarded {
     scheme: "http",
     local: "127.0.0.1:8080",
     trusted: true,
+    id: b"0-1",
 };
 
 fn rewrite(head: &str) -> Result<String, Refusal> {
@@ -15,8 +16,7 @@ fn rewrite(head: &str) -> Result<String, Refusal> {
     Ok(String::from_utf8(out).unwrap())
 }
 
-const OURS: &str =
-    "X-Forwarded-For: 192.0.2.10\r\nX-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n";
+const OURS: &str = "X-Forwarded-For: 192.0.2.10\r\nX-Forwarded-Host: a\r\nX-Forwarded-Proto: http\r\nX-Request-Id: 0-1\r\nVia: 1.1 evenkeel\r\n";
 
 #[test]
 fn hop_by_hop_fields_go_and_ours_come() {
@@ -29,14 +29,27 @@ fn hop_by_hop_fields_go_and_ours_come() {
 }
 
 #[test]
-fn forwarded_for_is_appended_and_cannot_be_stripped() {
-    let head = "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1\r\nHost: a\r\nX-Forwarded-Proto: ftp\r\n\
-                Connection: X-Forwarded-For, via\r\nX-Forwarded-For: 10.0.0.2\r\n\r\n";
+fn what_a_trusted_client_forwards_is_kept_and_cannot_be_stripped() {
+    let head = "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\
+                X-Request-ID: 7\r\nConnection: X-Forwarded-For, via, x-forwarded-host\r\n\
+                X-Forwarded-Host: b\r\nX-Forwarded-For: 10.0.0.2\r\n\r\n";
     let out = rewrite(head).unwrap();
     assert!(out.contains("X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.10\r\n"), "{out}");
-    assert!(
-        !out.contains("ftp") && out.matches("X-Forwarded").count() == 3 && out.contains("Via: 1.1 evenkeel")
-    );
+    assert!(out.contains("X-Forwarded-Proto: https\r\n") && out.contains("X-Request-ID: 7\r\n"), "{out}");
+    assert!(out.contains("X-Forwarded-Host: a\r\n") && out.contains("Via: 1.1 evenkeel"), "{out}");
+    assert_eq!(out.matches("X-Forwarded").count(), 3);
+    assert_eq!(out.to_lowercase().matches("x-request-id").count(), 1);
+}
+
+#[test]
+fn what_anyone_else_forwards_is_replaced() {
+    let head = "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\
+                X-Request-ID: 7\r\nX-Forwarded-Host: b\r\n\r\n";
+    let mut space = fields();
+    let mut out = Vec::new();
+    let untrusted = Forwarded { trusted: false, ..FORWARDED };
+    Request::parse(head.as_bytes(), &mut space).unwrap().write(&untrusted, &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("GET / HTTP/1.1\r\nHost: a\r\n{OURS}\r\n"));
 }
 
 #[test]
