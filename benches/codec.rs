@@ -1,0 +1,105 @@
+//! Heads: reading them strictly, writing them anew, and both as an exchange does it.
+
+mod samples;
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use evenkeel::exchange::Exchange;
+use evenkeel::limits;
+use evenkeel::proto::h1::request::{Forwarded, Request, fields};
+use evenkeel::proto::h1::response::{Connection, Response};
+use evenkeel::proto::h1::scan::end_of_head;
+
+const FORWARDED: Forwarded<'static> = Forwarded {
+    client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    scheme: "http",
+    local: "127.0.0.1:8080",
+    trusted: true,
+};
+
+fn parse(c: &mut Criterion) {
+    let mut group = c.benchmark_group("parse");
+    for (name, head) in [("small-get", samples::SMALL), ("browser-get", samples::BROWSER)] {
+        group.throughput(Throughput::Bytes(head.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let head = black_box(head);
+                let end = end_of_head(head, 0).expect("well formed").expect("complete");
+                let mut space = fields();
+                let request = Request::parse(&head[..end], &mut space).expect("well formed");
+                black_box((request.framing, request.persistent()))
+            });
+        });
+    }
+    group.throughput(Throughput::Bytes(samples::RESPONSE.len() as u64));
+    group.bench_function("response", |b| {
+        b.iter(|| {
+            let head = black_box(samples::RESPONSE);
+            let end = end_of_head(head, 0).expect("well formed").expect("complete");
+            let mut space = fields();
+            let response = Response::parse(&head[..end], false, &mut space).expect("well formed");
+            black_box((response.framing, response.persistent()))
+        });
+    });
+    group.finish();
+}
+
+fn write(c: &mut Criterion) {
+    let mut group = c.benchmark_group("write");
+    let mut out = Vec::with_capacity(limits::LARGE_BUFFER);
+    for (name, head) in [("small-get", samples::SMALL), ("browser-get", samples::BROWSER)] {
+        let mut space = fields();
+        let request = Request::parse(head, &mut space).expect("well formed");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                out.clear();
+                black_box(&request).write(black_box(&FORWARDED), &mut out);
+                black_box(out.len())
+            });
+        });
+    }
+    let end = end_of_head(samples::RESPONSE, 0).expect("well formed").expect("complete");
+    let mut space = fields();
+    let response = Response::parse(&samples::RESPONSE[..end], false, &mut space).expect("well formed");
+    group.bench_function("response", |b| {
+        b.iter(|| {
+            out.clear();
+            black_box(&response).write(response.framing, Connection::Kept, &mut out);
+            black_box(out.len())
+        });
+    });
+    group.finish();
+}
+
+fn exchange(c: &mut Criterion) {
+    let mut group = c.benchmark_group("exchange");
+    let mut out = Vec::with_capacity(limits::LARGE_BUFFER);
+    for (name, head) in [("open-small-get", samples::SMALL), ("open-browser-get", samples::BROWSER)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                out.clear();
+                let path = Some(black_box(limits::STATUS_PATH));
+                let opened = Exchange::open(black_box(head), &FORWARDED, path, &mut out);
+                black_box(opened.expect("well formed"))
+            });
+        });
+    }
+    group.bench_function("request-and-response", |b| {
+        b.iter(|| {
+            out.clear();
+            let path = Some(black_box(limits::STATUS_PATH));
+            let opened = Exchange::open(black_box(samples::SMALL), &FORWARDED, path, &mut out);
+            let (mut exchange, _) = opened.expect("well formed");
+            exchange.request(b"", &mut out).expect("no body");
+            out.clear();
+            let took = exchange.response(black_box(samples::RESPONSE), 0, true, &mut out);
+            black_box((took.expect("well formed"), exchange.keeps_upstream()))
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, parse, write, exchange);
+criterion_main!(benches);
