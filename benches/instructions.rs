@@ -52,6 +52,7 @@ const FORWARDED: Forwarded<'static> = Forwarded {
     scheme: "http",
     local: "127.0.0.1:8080",
     trusted: true,
+    id: b"01931b3e-0000-7000-8000-000000000000",
 };
 
 fn parse(head: &[u8], turns: u64) {

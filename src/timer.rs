@@ -6,10 +6,25 @@ const GRAIN: u64 = 8;
 /// Slots; entries farther away than all of them (8 s) are met once a round and stay.
 const SLOTS: u64 = 1024;
 
+/// No entry: the end of a slot's list.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry<K> {
+    grain: u64,
+    key: K,
+    /// The next entry of the same slot, or the next spare one.
+    next: u32,
+}
+
 /// Reminders by time, in milliseconds of the owner's clock.
 #[derive(Debug)]
 pub struct Wheel<K> {
-    slots: Vec<Vec<(u64, K)>>,
+    /// The first entry of each slot's list.
+    slots: Box<[u32]>,
+    /// All entries, spare ones included: one allocation that grows with the most there ever were.
+    entries: Vec<Entry<K>>,
+    spare: u32,
     /// Grains up to and including this one have been looked at.
     done: u64,
     /// No entry lies before this grain; `u64::MAX` when there is none.
@@ -19,7 +34,14 @@ pub struct Wheel<K> {
 
 impl<K: Copy> Default for Wheel<K> {
     fn default() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), done: 0, first: u64::MAX, len: 0 }
+        Self {
+            slots: vec![NONE; SLOTS as usize].into_boxed_slice(),
+            entries: Vec::new(),
+            spare: NONE,
+            done: 0,
+            first: u64::MAX,
+            len: 0,
+        }
     }
 }
 
@@ -27,7 +49,19 @@ impl<K: Copy> Wheel<K> {
     /// Adds a reminder for the time `due`; it comes up to 8 ms late, never early.
     pub fn insert(&mut self, due: u64, key: K) {
         let grain = due.div_ceil(GRAIN).max(self.done + 1);
-        self.slots[(grain % SLOTS) as usize].push((grain, key));
+        let head = &mut self.slots[(grain % SLOTS) as usize];
+        let entry = Entry { grain, key, next: *head };
+        match self.entries.get_mut(self.spare as usize) {
+            Some(spare) => {
+                *head = self.spare;
+                self.spare = spare.next;
+                *spare = entry;
+            }
+            None => {
+                *head = self.entries.len() as u32;
+                self.entries.push(entry);
+            }
+        }
         self.first = self.first.min(grain);
         self.len += 1;
     }
@@ -46,26 +80,33 @@ impl<K: Copy> Wheel<K> {
         }
         let from = self.first.max(self.done + 1);
         for grain in from..=upto.min(from + SLOTS - 1) {
-            let slot = &mut self.slots[(grain % SLOTS) as usize];
-            let before = slot.len();
-            slot.retain(|&(at, key)| {
-                if at <= upto {
-                    expired.push(key);
-                }
-                at > upto
-            });
-            self.len -= before - slot.len();
+            self.expire_slot((grain % SLOTS) as usize, upto, expired);
         }
         self.done = upto;
         self.first = self.find_first();
+    }
+
+    fn expire_slot(&mut self, slot: usize, upto: u64, expired: &mut Vec<K>) {
+        let mut at = std::mem::replace(&mut self.slots[slot], NONE);
+        while let Some(entry) = self.entries.get_mut(at as usize) {
+            let next = entry.next;
+            let list = if entry.grain <= upto {
+                expired.push(entry.key);
+                self.len -= 1;
+                &mut self.spare
+            } else {
+                &mut self.slots[slot]
+            };
+            entry.next = std::mem::replace(list, at);
+            at = next;
+        }
     }
 
     fn find_first(&self) -> u64 {
         if self.len == 0 {
             return u64::MAX;
         }
-        let ahead =
-            (self.done + 1..=self.done + SLOTS).find(|g| !self.slots[(g % SLOTS) as usize].is_empty());
+        let ahead = (self.done + 1..=self.done + SLOTS).find(|g| self.slots[(g % SLOTS) as usize] != NONE);
         ahead.expect("an entry lies in one of the slots")
     }
 }

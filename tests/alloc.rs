@@ -115,7 +115,6 @@ fn a_response_of_16_kib() {
 }
 
 #[test]
-#[ignore = "the chunk decoder allocates for the empty line that ends a body"]
 fn a_chunked_response() {
     let response = chunked("HTTP/1.1 200 OK\r\n");
     assert_exchange_free(WHOLE, &[SMALL], &[&response]);
@@ -123,7 +122,6 @@ fn a_chunked_response() {
 }
 
 #[test]
-#[ignore = "the chunk decoder allocates for the empty line that ends a body"]
 fn a_chunked_request() {
     let request = chunked("POST /form HTTP/1.1\r\nHost: www.example.com\r\n");
     assert_exchange_free(WHOLE, &[&request], &[RESPONSE]);
@@ -167,7 +165,6 @@ fn one_client_among_many() {
 
 /// More than a minute passes in each thousand turns: the reminders of all 64 clients come many times.
 #[test]
-#[ignore = "each slot of the timer wheel allocates when it is first used"]
 fn reminders_while_time_passes() {
     assert_many_free(20);
 }

@@ -8,16 +8,20 @@ use crate::slab::Key;
 #[derive(Debug)]
 pub(super) struct Stacks {
     stacks: Vec<Vec<Key>>,
+    /// In all stacks together: asked for every tick, so it is not added up.
+    len: usize,
 }
 
 impl Stacks {
     pub(super) fn new(backends: usize) -> Self {
-        Self { stacks: vec![Vec::new(); backends] }
+        Self { stacks: vec![Vec::new(); backends], len: 0 }
     }
 
     /// Takes the connection used last: the likeliest alive, with the widest window.
     pub(super) fn pop(&mut self, backend: BackendId) -> Option<Key> {
-        self.stacks[backend.index()].pop()
+        let top = self.stacks[backend.index()].pop();
+        self.len -= usize::from(top.is_some());
+        top
     }
 
     /// Keeps a connection; false when there are enough.
@@ -26,6 +30,7 @@ impl Stacks {
         let room = stack.len() < limits::IDLE_UPSTREAMS;
         if room {
             stack.push(upstream);
+            self.len += 1;
         }
         room
     }
@@ -35,6 +40,7 @@ impl Stacks {
         let stack = &mut self.stacks[backend.index()];
         if let Some(place) = stack.iter().rposition(|&key| key == upstream) {
             stack.remove(place);
+            self.len -= 1;
         }
     }
 
@@ -45,11 +51,12 @@ impl Stacks {
             let fresh = stack.iter().position(|&key| !stale(key)).unwrap_or(stack.len());
             pruned.extend(stack.drain(..fresh));
         }
+        self.len -= pruned.len();
         pruned
     }
 
     /// Connections kept in all.
     pub(super) fn len(&self) -> usize {
-        self.stacks.iter().map(Vec::len).sum()
+        self.len
     }
 }

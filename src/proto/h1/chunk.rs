@@ -42,6 +42,8 @@ enum State {
     DataCr,
     DataLf,
     Trailers,
+    /// The CR of an empty trailer section.
+    NoTrailers,
     Done,
 }
 
@@ -71,7 +73,9 @@ impl Decoder {
                 State::Size => self.size(byte)?,
                 State::DataCr if byte == b'\r' => self.state = State::DataLf,
                 State::DataLf if byte == b'\n' => self.state = State::Size,
+                State::NoTrailers if byte == b'\n' => self.state = State::Done,
                 State::SizeLf if byte == b'\n' => self.size_ended(),
+                State::NoTrailers => return Err(Refusal::Trailers),
                 State::DataCr | State::DataLf | State::SizeLf => return Err(Refusal::Chunk),
                 _ => self.extension(byte)?,
             }
@@ -134,6 +138,11 @@ impl Decoder {
     }
 
     fn trailer(&mut self, byte: u8) -> Result<(), Refusal> {
+        // Nearly every body ends without trailers: the empty line alone is not worth an allocation.
+        if self.trailers.is_empty() && byte == b'\r' {
+            self.state = State::NoTrailers;
+            return Ok(());
+        }
         if self.trailers.len() >= limits::TRAILERS {
             return Err(Refusal::Trailers);
         }
@@ -142,9 +151,7 @@ impl Decoder {
             return Ok(());
         }
         let from = self.trailers.len() - 1;
-        let ended = self.trailers == b"\r\n"
-            || scan::end_of_head(&self.trailers, from).map_err(|_| Refusal::Trailers)?.is_some();
-        if ended {
+        if scan::end_of_head(&self.trailers, from).map_err(|_| Refusal::Trailers)?.is_some() {
             self.state = State::Done;
             with_trailers(&self.trailers, |_| ())?;
         }
@@ -153,6 +160,10 @@ impl Decoder {
 
     /// Writes the last chunk, with those of the trailers that may be passed on.
     pub fn write_end(&self, out: &mut Vec<u8>) {
+        if self.trailers.is_empty() {
+            out.extend_from_slice(b"0\r\n\r\n");
+            return;
+        }
         out.extend_from_slice(b"0\r\n");
         let written = with_trailers(&self.trailers, |fields| {
             for field in fields.iter().filter(|f| field::allowed_in_trailers(f.name.as_bytes())) {

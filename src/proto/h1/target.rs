@@ -18,7 +18,7 @@ pub enum Target<'b> {
 
 /// Reads a target; `None` when it is none of the forms or holds a byte that no form allows.
 pub fn parse<'b>(target: &'b str, method: &str) -> Option<Target<'b>> {
-    if !target.bytes().all(allowed) {
+    if !target.bytes().all(|byte| TARGET[usize::from(byte)]) {
         return None;
     }
     if target.starts_with('/') {
@@ -43,8 +43,29 @@ pub fn parse<'b>(target: &'b str, method: &str) -> Option<Target<'b>> {
 
 /// Visible ASCII without what ends a target or starts a fragment. Braces, bars and the like stay: browsers
 /// send them in queries.
-fn allowed(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'"' | b'<' | b'>')
+const TARGET: [bool; 256] = table(b"", *b"#\"<>");
+/// `unreserved` and `sub-delims`, without the comma: a list of hosts is none.
+const REG_NAME: [bool; 256] = table(b"-._~!$&'()*+;=", [0; 4]);
+
+/// Letters and digits with `more`; with no more, all visible ASCII but `less`.
+const fn table(more: &[u8], less: [u8; 4]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || more.is_empty();
+        byte += 1;
+    }
+    let mut i = 0;
+    while i < more.len() {
+        table[more[i] as usize] = true;
+        i += 1;
+    }
+    let mut i = 0;
+    while i < less.len() {
+        table[less[i] as usize] = false;
+        i += 1;
+    }
+    table
 }
 
 /// `uri-host [ ":" port ]` with a host that is not empty.
@@ -70,18 +91,13 @@ pub fn is_authority(authority: &[u8]) -> bool {
 
 /// `*( unreserved / pct-encoded / sub-delims )`.
 fn is_reg_name(host: &[u8]) -> bool {
-    let mut rest = host;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        match byte {
-            b'%' => match tail {
-                [a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest = tail,
-                _ => return false,
-            },
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';'
-            | b'=' => {}
-            _ if byte.is_ascii_alphanumeric() => {}
-            _ => return false,
+    let mut rest = host.iter();
+    while let Some(&byte) = rest.next() {
+        let valid = REG_NAME[usize::from(byte)]
+            || byte == b'%'
+                && [rest.next(), rest.next()].iter().all(|d| d.is_some_and(u8::is_ascii_hexdigit));
+        if !valid {
+            return false;
         }
     }
     true
