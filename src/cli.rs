@@ -1,5 +1,6 @@
 //! The command line: arguments and environment in, a checked [`Config`] or one clear line out.
 
+mod bounds;
 mod flags;
 
 use std::ffi::{OsStr, OsString};
@@ -14,7 +15,7 @@ use flags::{Asked, Flags};
 
 const PORT_VARIABLE: &str = "PROXY_PORT";
 /// The clocks of poll and the log go by the millisecond; probes at less would be a busy loop.
-const HEALTH_MIN: Duration = Duration::from_millis(1);
+const DURATION_MIN: Duration = Duration::from_millis(1);
 
 /// What the command line asks of the process.
 #[derive(Debug)]
@@ -77,17 +78,24 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
         None => default.backends,
     };
     let status_path = value("--status-path", &flags.status_path, config::parse_status_path)?;
+    let trust = match &flags.trust_forwarded {
+        Some(list) => config::parse_networks(list).map_err(|line| format!("--trust-forwarded {line}"))?,
+        None => default.trust,
+    };
     Ok(Config {
         listen: listen(flags, environment)?,
         workers: workers.map_or(default.workers, |workers| workers as usize),
         pin: flags.pin,
+        busy_poll: flags.busy_poll,
         backends,
         health: health(flags, default.health)?,
         retry: retry(flags, default.retry)?,
         drain_timeout: value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?
             .unwrap_or(default.drain_timeout),
         status_path: status_path.unwrap_or(default.status_path),
-        timeouts: default.timeouts,
+        timeouts: bounds::timeouts(flags, default.timeouts)?,
+        limits: bounds::limits(flags, default.limits)?,
+        trust,
     })
 }
 
@@ -119,10 +127,6 @@ fn listen(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
 }
 
 fn health(flags: &Flags, default: Health) -> Result<Health, String> {
-    let positive = |text: &str| match config::parse_duration(text)? {
-        duration if duration < HEALTH_MIN => Err("too short; it must be at least 1ms".to_owned()),
-        duration => Ok(duration),
-    };
     let interval = value("--health-check-interval", &flags.health_check_interval, positive)?;
     let timeout = value("--health-check-timeout", &flags.health_check_timeout, positive)?;
     Ok(Health { interval: interval.unwrap_or(default.interval), timeout: timeout.unwrap_or(default.timeout) })
@@ -138,6 +142,13 @@ fn retry(flags: &Flags, default: Retry) -> Result<Retry, String> {
         delay: delay.unwrap_or(default.delay),
         max_fails: max_fails.unwrap_or(default.max_fails),
     })
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match config::parse_duration(text)? {
+        duration if duration < DURATION_MIN => Err("too short; it must be at least 1ms".to_owned()),
+        duration => Ok(duration),
+    }
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -1,6 +1,7 @@
 //! What the user asked for, checked and complete: the command line (and later the file) ends here.
 
 mod address;
+mod network;
 mod value;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -10,8 +11,9 @@ use std::time::Duration;
 use crate::limits;
 
 pub use address::{doubled_listen, parse_backends, parse_listen};
-pub(crate) use value::{digits, quoted};
-pub use value::{parse_count, parse_duration, parse_status_path};
+pub use network::{Network, parse_networks};
+pub(crate) use value::{digits, quoted, size};
+pub use value::{parse_count, parse_duration, parse_size, parse_status_path};
 
 /// Everything a run needs to know. Built by `cli`, read-only afterwards.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Config {
     pub workers: usize,
     /// Pin worker i to the i-th core this process may use.
     pub pin: bool,
+    /// Poll without sleeping: the lowest latency, for a whole core of each worker.
+    pub busy_poll: bool,
     /// Backends in the order given, no two alike, at least one.
     pub backends: Vec<BackendUrl>,
     /// Active health checks.
@@ -34,6 +38,10 @@ pub struct Config {
     pub status_path: Option<String>,
     /// Upper bounds in time.
     pub timeouts: Timeouts,
+    /// Upper bounds in bytes and in number.
+    pub limits: Limits,
+    /// Clients whose own `X-Forwarded-*` and `X-Request-Id` are kept; those of all others are replaced.
+    pub trust: Vec<Network>,
 }
 
 impl Config {
@@ -52,12 +60,15 @@ impl Default for Config {
             listen: vec![Self::all_addresses(limits::PORT)],
             workers,
             pin: false,
+            busy_poll: false,
             backends: parse_backends(limits::BACKENDS).expect("the default backends are well formed"),
             health: Health::default(),
             retry: Retry::default(),
             drain_timeout: limits::DRAIN_TIMEOUT,
             status_path: Some(limits::STATUS_PATH.to_owned()),
             timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            trust: Vec::new(),
         }
     }
 }
@@ -142,6 +153,48 @@ impl Default for Timeouts {
             stall: limits::STALL_TIMEOUT,
             tunnel: limits::TUNNEL_TIMEOUT,
             upstream_idle: limits::UPSTREAM_IDLE_TIMEOUT,
+        }
+    }
+}
+
+/// Upper bounds in bytes and in number, for messages and for connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A head in bytes, [`limits::HEAD_MIN`] to [`limits::HEAD_MAX`].
+    pub head: usize,
+    /// Header fields in a head, 1 to [`limits::FIELDS`].
+    pub fields: usize,
+    /// A request target in bytes, from [`limits::TARGET_MIN`] to `head`.
+    pub target: usize,
+    /// A request body in bytes; `None`: no limit.
+    pub body: Option<u64>,
+    /// Bytes a second that a request body must bring; 0: no limit.
+    pub body_rate: u64,
+    /// Requests on one client connection, at least 1; `None`: no limit.
+    pub requests: Option<u64>,
+    /// Client connections in all, at least 1; `None`: [`limits::CONNECTIONS_PERCENT`] of the descriptors.
+    pub connections: Option<u64>,
+    /// Connections of one client address, at least 1; `None`: no limit.
+    pub connections_per_client: Option<u32>,
+    /// Connections to each backend by all workers together, at least 1; `None`: no limit.
+    pub backend_connections: Option<u32>,
+    /// Unused connections kept to one backend by one worker; 0 keeps none.
+    pub backend_idle: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: limits::HEAD,
+            fields: limits::FIELDS_DEFAULT,
+            target: limits::TARGET,
+            body: None,
+            body_rate: limits::BODY_RATE,
+            requests: None,
+            connections: None,
+            connections_per_client: None,
+            backend_connections: None,
+            backend_idle: limits::IDLE_UPSTREAMS,
         }
     }
 }

@@ -55,10 +55,20 @@ pub const INBOX: usize = 64 * 1024;
 pub const HEADROOM: usize = 4 * 1024;
 /// A request or response head, in bytes: what browsers, cookies included, stay far below.
 pub const HEAD: usize = 32 * 1024;
-/// Header fields in a head: as HAProxy and Envoy; also sizes an array on the stack.
-pub const FIELDS: usize = 100;
+/// The least that a head may be limited to: a plain request of a browser still fits.
+pub const HEAD_MIN: usize = 1024;
+/// The most: a head must fit one read of [`INBOX`] bytes, the empty lines before it included.
+pub const HEAD_MAX: usize = 60 * 1024;
+/// Header fields in a head at most: dropped ones are marked in 128 bits; also sizes an array on the stack.
+pub const FIELDS: usize = 128;
+/// Header fields in a head unless set otherwise: as HAProxy and Envoy.
+pub const FIELDS_DEFAULT: usize = 100;
 /// A request target, in bytes: RFC 9112 section 3 recommends at least 8,000 for the whole line.
 pub const TARGET: usize = 8 * 1024;
+/// The least that a target may be limited to: less would refuse common paths, so it is likelier a slip.
+pub const TARGET_MIN: usize = 64;
+/// Bytes of a request body a second: the slowest phone link (9,600 bit/s) brings ten times as much.
+pub const BODY_RATE: u64 = 100;
 /// A method name, in bytes: the longest registered one has 17.
 pub const METHOD: usize = 32;
 /// Empty lines before a request that are passed over (RFC 9112 section 2.2 asks for at least one).
@@ -79,7 +89,13 @@ pub const SPARE_SMALL_BUFFERS: usize = 1024;
 /// See [`SPARE_SMALL_BUFFERS`].
 pub const SPARE_LARGE_BUFFERS: usize = 16;
 
-/// Unused connections kept to one backend by one worker.
+/// Client connections in all, in percent of the descriptors: one being served needs two, and some must be
+/// left for listeners, probes, pipes and the log.
+pub const CONNECTIONS_PERCENT: u64 = 45;
+/// Networks in a list of trusted ones: all may be looked through; what CDNs publish is at most hundreds.
+pub const NETWORKS_MAX: usize = 1024;
+/// Unused connections kept to one backend by one worker: the heaviest load that is measured, 512
+/// requests at once, then opens no new ones.
 pub const IDLE_UPSTREAMS: usize = 512;
 /// Events taken from the kernel at once: larger batches raise the tail latency.
 pub const EVENTS: usize = 256;
@@ -90,8 +106,10 @@ pub const STEPS: usize = 16;
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 pub const BACKLOG: i32 = 8192;
 
-const _: () = assert!(FIELDS <= 128, "a request's dropped fields are a mask of 128 bits");
-const _: () = assert!(HEAD < INBOX, "a head must fit one read");
+const _: () =
+    assert!(FIELDS_DEFAULT <= FIELDS && FIELDS <= 128, "a head's dropped fields are a mask of 128 bits");
+const _: () = assert!(HEAD_MIN <= HEAD && HEAD <= HEAD_MAX && HEAD_MAX < INBOX, "a head must fit one read");
+const _: () = assert!(TARGET_MIN <= HEAD_MIN && TARGET <= HEAD, "a target stands in the head");
 /// Bytes thrown away while lingering: what a client may have had under way.
 pub const LINGER_BYTES: u32 = 256 * 1024;
 /// A client that will be closed after its answer is not watched for this long: most answers come before.

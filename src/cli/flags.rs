@@ -16,16 +16,27 @@ flag it listens on port 8080 and balances over three local backends; --demo
 brings backends of its own.",
     help_triggers("--help", "-h", "help"),
     usage = "[--listen ADDR:PORT]... [--port N] [--backends LIST]
-         [--workers N] [--pin] [--health-check-interval DUR]
+         [--workers N] [--pin] [--busy-poll] [--health-check-interval DUR]
          [--health-check-timeout DUR] [--retries N] [--retry-delay DUR]
-         [--max-fails N] [--drain-timeout DUR] [--status-path P]
-         [--log-level error|warn|info|debug] [--demo] [--version] [--help]",
+         [--max-fails N] [--trust-forwarded LIST] [--max-head BYTES]
+         [--max-headers N] [--max-target BYTES] [--max-body BYTES]
+         [--min-body-rate BYTES] [--max-requests N] [--max-connections N]
+         [--max-connections-per-client N] [--backend-max-connections N]
+         [--backend-max-idle N] [--head-timeout DUR] [--idle-timeout DUR]
+         [--connect-timeout DUR] [--response-timeout DUR]
+         [--stall-timeout DUR] [--tunnel-timeout DUR]
+         [--backend-idle-timeout DUR] [--drain-timeout DUR]
+         [--status-path P] [--log-level error|warn|info|debug] [--demo]
+         [--version] [--help]",
     example = "{command_name} --demo",
     example = "{command_name} --port 80 --backends http://10.0.0.1:8080,http://10.0.0.2:8080",
     example = "{command_name} --listen 127.0.0.1:8080 --listen [::1]:8080 --workers 4 --pin",
-    note = "LIST is comma-separated: http://host:port or host:port; an IPv6 host stands in",
-    note = "brackets, like [::1]:8081.",
+    note = "LIST is comma-separated. A backend is http://host:port or host:port; an IPv6",
+    note = "host stands in brackets, like [::1]:8081. A network is an address or a CIDR,",
+    note = "like 10.0.0.0/8 or 2001:db8::/32.",
     note = "DUR is 500ms, 2s, 1m, 1h or a bare number of seconds; 1.5s is fine too.",
+    note = "BYTES is a bare number or has a k, m or g, powers of 1024, like 32k; 32kb and",
+    note = "32KiB are the same.",
     note = "A value may follow its flag as the next word or after a =, as in --port=80.",
     note = "PROXY_PORT in the environment sets the port; --port and --listen win over it.",
     note = "SIGTERM or SIGINT drains and ends the run, a second one ends it at once.",
@@ -48,6 +59,9 @@ pub(super) struct Flags {
     /// pin each worker to a core of its own
     #[argh(switch)]
     pub(super) pin: bool,
+    /// poll without sleeping: lowest latency, a whole core for each worker
+    #[argh(switch)]
+    pub(super) busy_poll: bool,
     /// time between two health checks of a backend (default 10s)
     #[argh(option, arg_name = "DUR")]
     pub(super) health_check_interval: Option<String>,
@@ -63,6 +77,61 @@ pub(super) struct Flags {
     /// failures in a row that take a backend out until a health check succeeds (default 3)
     #[argh(option, arg_name = "N")]
     pub(super) max_fails: Option<String>,
+    /// clients, by address or CIDR, whose own X-Forwarded-* and X-Request-Id are kept; those of all
+    /// others are replaced (default: nobody)
+    #[argh(option, arg_name = "LIST")]
+    pub(super) trust_forwarded: Option<String>,
+    /// size of a request's or response's head, 1k to 60k (default 32k)
+    #[argh(option, arg_name = "BYTES")]
+    pub(super) max_head: Option<String>,
+    /// header fields in a head, 1 to 128 (default 100)
+    #[argh(option, arg_name = "N")]
+    pub(super) max_headers: Option<String>,
+    /// size of a request's target, 64 to --max-head (default 8k, or --max-head if that is less)
+    #[argh(option, arg_name = "BYTES")]
+    pub(super) max_target: Option<String>,
+    /// size of a request's body; 0: no limit (default 0)
+    #[argh(option, arg_name = "BYTES")]
+    pub(super) max_body: Option<String>,
+    /// what a request's body must bring each second; 0: no limit (default 100)
+    #[argh(option, arg_name = "BYTES")]
+    pub(super) min_body_rate: Option<String>,
+    /// requests on one client connection; 0: no limit (default 0)
+    #[argh(option, arg_name = "N")]
+    pub(super) max_requests: Option<String>,
+    /// client connections in all; 0: as many as the descriptors allow (default 0)
+    #[argh(option, arg_name = "N")]
+    pub(super) max_connections: Option<String>,
+    /// connections of one client address; 0: no limit (default 0)
+    #[argh(option, arg_name = "N")]
+    pub(super) max_connections_per_client: Option<String>,
+    /// connections to each backend, of all workers together; 0: no limit (default 0)
+    #[argh(option, arg_name = "N")]
+    pub(super) backend_max_connections: Option<String>,
+    /// unused connections that one worker keeps to one backend; 0: none (default 512)
+    #[argh(option, arg_name = "N")]
+    pub(super) backend_max_idle: Option<String>,
+    /// time for a whole request head, from the accept or its first byte (default 10s)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) head_timeout: Option<String>,
+    /// time a client connection is kept without a request (default 60s)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) idle_timeout: Option<String>,
+    /// time for a connect to a backend (default 2s)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) connect_timeout: Option<String>,
+    /// time from a request sent to the head of its response (default 60s)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) response_timeout: Option<String>,
+    /// time in which a body, either way, may stand still (default 30s)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) stall_timeout: Option<String>,
+    /// time in which a WebSocket or other tunnel may be quiet (default 1h)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) tunnel_timeout: Option<String>,
+    /// time an unused connection to a backend is kept (default 50s)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) backend_idle_timeout: Option<String>,
     /// how long requests in flight may take to finish when the run ends (default 30s)
     #[argh(option, arg_name = "DUR")]
     pub(super) drain_timeout: Option<String>,

@@ -1,6 +1,7 @@
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
+use crate::config::size;
 
 fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     parse(arguments, &|name| environment.iter().find(|(known, _)| *known == name).map(|(_, set)| set.into()))
@@ -48,6 +49,7 @@ fn every_flag_reaches_its_field() {
         "--workers",
         "7",
         "--pin",
+        "--busy-poll",
         "--health-check-interval",
         "1",
         "--health-check-timeout",
@@ -67,12 +69,15 @@ fn every_flag_reaches_its_field() {
         listen: vec![Config::all_addresses(80)],
         workers: 7,
         pin: true,
+        busy_poll: true,
         backends: config::parse_backends("a:1,b:2").expect("two backends"),
         health: Health { interval: Duration::from_secs(1), timeout: Duration::from_millis(300) },
         retry: Retry { retries: 0, delay: Duration::ZERO, max_fails: 1 },
         drain_timeout: Duration::from_secs(60),
         status_path: None,
         timeouts: Default::default(),
+        limits: Default::default(),
+        trust: Vec::new(),
     };
     assert_eq!(format!("{config:?}"), format!("{right:?}"));
     assert_eq!((log_level, demo), (LevelFilter::Debug, false));
@@ -176,6 +181,10 @@ fn a_bad_flag_is_one_line_that_helps() {
         (&["--max_fails", "1"], "unknown flag \"--max_fails\"; did you mean --max-fails?"),
         (&["--health", "1"], "unknown flag \"--health\"; did you mean --health-check-interval?"),
         (&["--verison"], "unknown flag \"--verison\"; did you mean --version?"),
+        (&["--max-header", "1"], "unknown flag \"--max-header\"; did you mean --max-headers?"),
+        (&["--max-connection", "1"], "unknown flag \"--max-connection\"; did you mean --max-connections?"),
+        (&["--backend-max", "1"], "unknown flag \"--backend-max\"; did you mean --backend-max-connections?"),
+        (&["--trust", "::1"], "unknown flag \"--trust\"; did you mean --trust-forwarded?"),
         (&["--hepl"], "unknown flag \"--hepl\"; did you mean --help?"),
         (&["--colour"], "unknown flag \"--colour\"; see evenkeel --help"),
         (&["--été"], "unknown flag \"--été\"; see evenkeel --help"),
@@ -220,6 +229,24 @@ fn bytes_that_are_no_text_are_refused_by_every_flag() {
         "--retries=",
         "--retry-delay=",
         "--max-fails=",
+        "--trust-forwarded=",
+        "--max-head=",
+        "--max-headers=",
+        "--max-target=",
+        "--max-body=",
+        "--min-body-rate=",
+        "--max-requests=",
+        "--max-connections=",
+        "--max-connections-per-client=",
+        "--backend-max-connections=",
+        "--backend-max-idle=",
+        "--head-timeout=",
+        "--idle-timeout=",
+        "--connect-timeout=",
+        "--response-timeout=",
+        "--stall-timeout=",
+        "--tunnel-timeout=",
+        "--backend-idle-timeout=",
         "--drain-timeout=",
         "--status-path=/",
         "--log-level=",
@@ -260,6 +287,7 @@ fn help_gives_every_flag_and_default() {
         let found = options.iter().find(|text| text.split_whitespace().next() == Some(flag));
         found.unwrap_or_else(|| panic!("no --{flag}")).split_whitespace().collect::<Vec<_>>().join(" ")
     };
+    let bytes = |bytes: usize| size(bytes as u64);
     let millis = |duration: Duration| format!("(default {}ms)", duration.as_millis());
     let seconds = |duration: Duration| format!("(default {}s)", duration.as_secs());
     let cases = [
@@ -271,11 +299,38 @@ fn help_gives_every_flag_and_default() {
         ("retries", format!("0 to {} (default {})", limits::RETRIES_MAX, limits::RETRIES)),
         ("retry-delay", millis(limits::RETRY_DELAY)),
         ("max-fails", format!("(default {})", limits::MAX_FAILS)),
+        ("trust-forwarded", "(default: nobody)".to_owned()),
+        (
+            "max-head",
+            format!(
+                "{} to {} (default {})",
+                bytes(limits::HEAD_MIN),
+                bytes(limits::HEAD_MAX),
+                bytes(limits::HEAD)
+            ),
+        ),
+        ("max-headers", format!("1 to {} (default {})", limits::FIELDS, limits::FIELDS_DEFAULT)),
+        ("max-target", format!("{} to --max-head (default {},", limits::TARGET_MIN, bytes(limits::TARGET))),
+        ("max-body", "0: no limit (default 0)".to_owned()),
+        ("min-body-rate", format!("0: no limit (default {})", limits::BODY_RATE)),
+        ("max-requests", "0: no limit (default 0)".to_owned()),
+        ("max-connections", "descriptors allow (default 0)".to_owned()),
+        ("max-connections-per-client", "0: no limit (default 0)".to_owned()),
+        ("backend-max-connections", "0: no limit (default 0)".to_owned()),
+        ("backend-max-idle", format!("0: none (default {})", limits::IDLE_UPSTREAMS)),
+        ("head-timeout", seconds(limits::HEAD_TIMEOUT)),
+        ("idle-timeout", seconds(limits::IDLE_TIMEOUT)),
+        ("connect-timeout", seconds(limits::CONNECT_TIMEOUT)),
+        ("response-timeout", seconds(limits::RESPONSE_TIMEOUT)),
+        ("stall-timeout", seconds(limits::STALL_TIMEOUT)),
+        ("tunnel-timeout", format!("(default {}h)", limits::TUNNEL_TIMEOUT.as_secs() / 3600)),
+        ("backend-idle-timeout", seconds(limits::UPSTREAM_IDLE_TIMEOUT)),
         ("drain-timeout", seconds(limits::DRAIN_TIMEOUT)),
         ("status-path", format!("(default {})", limits::STATUS_PATH)),
         ("log-level", "(default info)".to_owned()),
         ("listen", "more than once".to_owned()),
         ("pin", "core".to_owned()),
+        ("busy-poll", "a whole core for each worker".to_owned()),
         ("demo", "three backends".to_owned()),
     ];
     for (flag, text) in cases {

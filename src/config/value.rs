@@ -1,4 +1,4 @@
-//! Single values as a person writes them: durations, counts, paths.
+//! Single values as a person writes them: durations, sizes, counts, paths.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -48,6 +48,44 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if duration <= DURATION_MAX => Ok(duration),
         _ => Err(too_long()),
     }
+}
+
+/// Reads a number of bytes within `range`: `8192`, `32k`, `1m`, `2g`; `kb` and `KiB` are the same as `k`.
+///
+/// Units are powers of 1024 in any spelling, as in nginx and HAProxy; upper and lower case are one.
+///
+/// # Errors
+/// One line that says what is wrong and what would be right; it does not repeat the value.
+pub fn parse_size(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    const RIGHT: &str = "write a whole number of bytes, or one with k, m or g, like 32k";
+    if text.is_empty() {
+        return Err(format!("empty; {RIGHT}"));
+    }
+    let number_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_end);
+    if number.is_empty() || unit.starts_with('.') {
+        return Err(format!("not a size; {RIGHT}"));
+    }
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(format!("{} is not a unit of size; {RIGHT}", quoted(unit))),
+    };
+    let bytes = number.parse().ok().and_then(|number: u64| number.checked_mul(1 << shift));
+    match bytes.filter(|bytes| range.contains(bytes)) {
+        Some(bytes) => Ok(bytes),
+        None if *range.end() == u64::MAX => Err("too large; it must fit 64 bits".to_owned()),
+        None => Err(format!("must be a size from {} to {}", size(*range.start()), size(*range.end()))),
+    }
+}
+
+/// A number of bytes as [`parse_size`] reads it, in the largest unit that leaves it whole.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [(30, "g"), (20, "m"), (10, "k")];
+    let unit = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    unit.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 /// Reads a whole number within `range`, digits only.
@@ -156,6 +194,72 @@ mod tests {
         for (text, wrong) in cases {
             let message = parse_duration(text).expect_err(text);
             assert!(message.contains(wrong), "{text:?} gave {message:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        let cases = [
+            ("0", 0),
+            ("1", 1),
+            ("007", 7),
+            ("8192", 8192),
+            ("100b", 100),
+            ("1k", 1024),
+            ("0k", 0),
+            ("32K", 32 * 1024),
+            ("32kb", 32 * 1024),
+            ("32KB", 32 * 1024),
+            ("32KiB", 32 * 1024),
+            ("1m", 1024 * 1024),
+            ("10MiB", 10 * 1024 * 1024),
+            ("2g", 2 * 1024 * 1024 * 1024),
+            ("2gb", 2 * 1024 * 1024 * 1024),
+            ("18446744073709551615", u64::MAX),
+            ("17179869183g", u64::MAX - (1 << 30) + 1),
+        ];
+        for (text, right) in cases {
+            assert_eq!(parse_size(text, 0..=u64::MAX), Ok(right), "{text}");
+            assert_eq!(parse_size(&size(right), 0..=u64::MAX), Ok(right), "{text}");
+        }
+        for (bytes, right) in [(0, "0"), (64, "64"), (1025, "1025"), (60 * 1024, "60k"), (3 << 30, "3g")] {
+            assert_eq!(size(bytes), right);
+        }
+    }
+
+    #[test]
+    fn bad_sizes_are_refused() {
+        let cases = [
+            ("", "empty; write a whole number of bytes, or one with k, m or g, like 32k"),
+            ("-1", "not a size"),
+            ("+1", "not a size"),
+            ("k", "not a size"),
+            (" 1", "not a size"),
+            ("much", "not a size"),
+            ("1.5k", "not a size"),
+            (".5k", "not a size"),
+            ("1 k", "\" k\" is not a unit"),
+            ("1k ", "\"k \" is not a unit"),
+            ("1t", "\"t\" is not a unit"),
+            ("1bit", "\"bit\" is not a unit"),
+            ("1ki", "\"ki\" is not a unit"),
+            ("0x10", "\"x10\" is not a unit"),
+            ("1e3", "\"e3\" is not a unit"),
+            ("1,000", "\",000\" is not a unit"),
+            ("1\n", "\"\\n\" is not a unit"),
+            ("\u{661}", "not a size"),
+            ("18446744073709551616", "too large; it must fit 64 bits"),
+            ("17179869184g", "too large"),
+            ("99999999999999999999999999999999999999999999999999k", "too large"),
+        ];
+        for (text, wrong) in cases {
+            let message = parse_size(text, 0..=u64::MAX).expect_err(text);
+            assert!(message.contains(wrong), "{text:?} gave {message:?}");
+            assert!(!message.contains(char::is_control), "{text:?} gave {message:?}");
+        }
+        for text in ["0", "63", "60k", "18446744073709551615g"] {
+            let message = parse_size(text, 64..=32 * 1024).expect_err(text);
+            assert_eq!(message, "must be a size from 64 to 32k", "{text}");
         }
     }
 
