@@ -4,6 +4,7 @@ use super::connection::{Phase, Ready, Stage, Upstream};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::token::Token;
+use crate::buffer::Buffer;
 use crate::exchange::{Cause, Exchange, Standing, Verdict};
 use crate::id::BackendId;
 use crate::proto::h1::Refusal;
@@ -12,6 +13,11 @@ use crate::proto::h1::response::Connection;
 use crate::slab::Key;
 use crate::stats::Counter;
 use crate::transport::{Net, Pipe, Transport};
+
+/// More than empty lines: somebody waits for an answer to it.
+fn has_line(head: &Buffer) -> bool {
+    head.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+}
 
 impl<N: Net> Pump<N> {
     /// Chooses a backend and gives the exchange a kept connection to it, or dials one.
@@ -132,7 +138,7 @@ impl<N: Net> Pump<N> {
             let failed = cause;
             self.stats.add(Counter::Retries, 1);
             flight.retries -= 1;
-            flight.request.iter_mut().for_each(crate::buffer::Buffer::rewind);
+            flight.request.iter_mut().for_each(Buffer::rewind);
             cause = match self.attach(key, flight_key) {
                 Ok(()) => return Flow::Moved,
                 // All that are up were tried: the same again, a little later. With none up any more, the
@@ -270,7 +276,7 @@ impl<N: Net> Pump<N> {
     pub(super) fn expired(&mut self, scratch: &mut Scratch, key: Key) {
         let down = &self.downstreams[key];
         match down.phase {
-            Phase::Head if down.input.is_some() && down.output.is_none() => {
+            Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
                 self.reply_error(scratch, key, Cause::HeadTimeout, 408);
             }
             Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {

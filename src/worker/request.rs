@@ -44,10 +44,11 @@ impl<N: Net> Pump<N> {
         }
         match find_head(scratch.input(), scanned) {
             Ok(Found::Head { start, end }) => self.begin(scratch, key, start, end),
-            Ok(Found::Part { start }) => {
+            // Empty lines are kept too: they are counted, and the time for a head has begun with them.
+            Ok(Found::Part) => {
                 let down = &mut self.downstreams[key];
-                down.input = scratch.rest(start, &mut self.pool);
-                down.scanned = (scratch.input().len() - start) as u32;
+                down.input = scratch.rest(0, &mut self.pool);
+                down.scanned = scratch.input().len() as u32;
                 Flow::Moved
             }
             Err(refusal) => self.refuse(scratch, key, refusal),
@@ -258,8 +259,8 @@ impl<N: Net> Pump<N> {
 enum Found {
     /// A whole head.
     Head { start: usize, end: usize },
-    /// Only a part of one, from `start` on.
-    Part { start: usize },
+    /// Only a part of one.
+    Part,
 }
 
 /// Looks for a request head behind empty lines; `scanned` bytes were looked at before.
@@ -277,7 +278,7 @@ fn find_head(input: &[u8], scanned: usize) -> Result<Found, Refusal> {
     if size > limits::HEAD {
         return Err(Refusal::HeadSize);
     }
-    Ok(end.map_or(Found::Part { start }, |end| Found::Head { start, end: start + end }))
+    Ok(end.map_or(Found::Part, |end| Found::Head { start, end: start + end }))
 }
 
 impl<N: Net> Pump<N> {
