@@ -26,6 +26,8 @@ pub(crate) struct Serving {
     idle_since: u64,
     /// It has said that it closes, or will without saying: what comes now is not read.
     leaving: bool,
+    /// It has had a request.
+    served: bool,
     /// It sends more than its answer.
     babbles: bool,
     rng: Rng,
@@ -51,6 +53,7 @@ impl Serving {
             patience,
             idle_since: now,
             leaving: false,
+            served: false,
             babbles: false,
             rng,
         }
@@ -71,7 +74,11 @@ impl Serving {
             Wait::End => ended,
             Wait::Forever | Wait::Answers(_) | Wait::AnyAnswers(_) => false,
         });
-        let idle = self.peer.is_done() && self.current.is_none() && self.tunnel.is_none();
+        let idle = self.peer.is_done()
+            && self.current.is_none()
+            && self.tunnel.is_none()
+            && self.reader.rest().is_empty()
+            && self.served;
         if !idle {
             self.idle_since = wires.now;
         } else if wires.now >= self.idle_since.saturating_add(self.patience) {
@@ -177,7 +184,7 @@ impl Serving {
             return Err(format!("request {number} is framed as {told:?}"));
         }
         self.reader.begin_body(told.unwrap_or(Framing::Length(0)));
-        self.whole = false;
+        (self.whole, self.served) = (false, true);
         let answer = answer_of(&plan, attempt);
         let early = answer.early;
         if plan.expect && !early && matches!(answer.fault, Fault::None | Fault::Extra | Fault::CloseAfter) {

@@ -106,11 +106,14 @@ impl Author<'_> {
     fn misbehave(&mut self, acts: &mut Vec<Act>) {
         let at = self.rng.below(acts.len() as u64) as usize;
         let cut = acts.drain(at..).next();
-        if let Some(Act::Send(bytes)) = &cut {
-            let part = self.rng.below(bytes.len() as u64) as usize;
-            acts.push(Act::Send(bytes[..part].to_vec()));
-        } else {
-            acts.extend(cut.filter(|act| matches!(act, Act::Mark(..))));
+        match cut {
+            Some(Act::Send(bytes)) if bytes.len() > 1 => {
+                let part = self.rng.between(1, bytes.len() as u64 - 1) as usize;
+                acts.push(Act::Send(bytes[..part].to_vec()));
+            }
+            // A mark tells of what was sent before it, or of a byte that is sent behind it.
+            Some(Act::Mark(_, Mark::Begun)) | None => {}
+            Some(act) => acts.push(act),
         }
         if self.rng.chance(50) {
             acts.push(Act::Pause(self.rng.below(self.patience)));

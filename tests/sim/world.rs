@@ -123,6 +123,7 @@ impl World {
             status: Box::new(|| "{}".into()),
             locals: vec!["sim.local:80".into()],
         });
+        wires.say(|| format!("{timeouts:?} {retry:?}"));
         let wires = Rc::new(RefCell::new(wires));
         let pump = Pump::new(SimNet(Rc::clone(&wires)), Arc::clone(&table), settings, Arc::clone(&stats));
         let restless = !calm && !plot.timeless && rng.chance(60);
