@@ -138,6 +138,8 @@ pub(super) struct Flight {
     pub(super) stage: Stage,
     pub(super) upstream: Option<Key>,
     pub(super) backend: Option<BackendId>,
+    /// Position of the backend's address that is tried first; the preferred one may change meanwhile.
+    pub(super) first_address: u16,
     /// The request as it is to be sent, or the part of it that waits to be; consumed as it leaves.
     pub(super) request: Option<Buffer>,
     /// What is under way to the backend without a copy.

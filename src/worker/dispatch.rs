@@ -31,6 +31,7 @@ impl<N: Net> Pump<N> {
         };
         let Some(backend) = chosen else { return Err(Cause::NoBackend) };
         (flight.backend, flight.sent) = (Some(backend), false);
+        flight.first_address = self.table.backend(backend).preferred() as u16;
         if let Some(up_key) = self.idle.pop(backend) {
             let up = &mut self.upstreams[up_key];
             up.owner = Some(key);
@@ -44,8 +45,9 @@ impl<N: Net> Pump<N> {
     fn dial(&mut self, key: Key, flight_key: Key, backend: BackendId, skip: u16) -> Result<(), Cause> {
         let target = self.table.backend(backend);
         let addresses = target.addresses();
+        let first = usize::from(self.flights[flight_key].first_address);
         for tried in usize::from(skip)..addresses.len() {
-            let address = addresses[(target.preferred() + tried) % addresses.len()];
+            let address = addresses[(first + tried) % addresses.len()];
             let up_key = self.upstreams.next_key();
             let Ok(stream) = self.net.dial(address, Token::Upstream(up_key).pack()) else { continue };
             self.upstreams.insert(Upstream {
@@ -81,7 +83,7 @@ impl<N: Net> Pump<N> {
                 up.ready.writable = true;
                 flight.stage = Stage::Open;
                 let target = self.table.backend(up.backend);
-                let position = target.preferred() + usize::from(addresses) - 1;
+                let position = usize::from(flight.first_address + addresses) - 1;
                 target.prefer(position % target.addresses().len());
                 self.arm(key, self.settings.timeouts.response.as_millis() as u64);
                 Flow::Moved

@@ -87,6 +87,7 @@ impl<N: Net> Pump<N> {
             stage: Stage::Delay,
             upstream: None,
             backend: None,
+            first_address: 0,
             request: None,
             request_pipe: None,
             response_pipe: None,
