@@ -71,7 +71,7 @@ fn draw_timeouts(rng: &mut Rng) -> Timeouts {
     let mut time = |low, high| Duration::from_millis(rng.between(low, high));
     Timeouts {
         head: time(1500, 3000),
-        idle: time(1500, 4000),
+        idle: time(4000, 6000),
         connect: time(60, 300),
         response: time(1200, 3000),
         stall: time(1000, 2000),
