@@ -18,7 +18,11 @@ impl<N: Net> Pump<N> {
     /// Reads until a request head is complete, and begins its exchange.
     pub(super) fn receive_head(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
         if self.downstreams[key].output.is_some() {
-            return self.flush(key);
+            let flow = self.flush(key);
+            if flow == Flow::Moved {
+                self.arm_idle(key);
+            }
+            return flow;
         }
         let down = &mut self.downstreams[key];
         let waiting = down.input.as_ref().map_or(0, |input| input.filled().len());
