@@ -113,6 +113,7 @@ impl Author<'_> {
             }
             // A mark tells of what was sent before it, or of a byte that is sent behind it.
             Some(Act::Mark(_, Mark::Begun)) | None => {}
+            Some(Act::Send(_)) if !matches!(acts.last(), Some(Act::Mark(_, Mark::Begun))) => {}
             Some(act) => acts.push(act),
         }
         if self.rng.chance(50) {
@@ -312,6 +313,7 @@ impl Author<'_> {
             6 => Fault::Cut { at, reset: self.timeless || tunnel },
             7 => Fault::ResetInstead,
             8 => Fault::Stall,
+            9 if tunnel => Fault::CloseAfter,
             _ => self.rng.pick(&[Fault::Extra, Fault::CloseAfter, Fault::Cut { at, reset: true }]),
         }
     }
