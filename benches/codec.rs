@@ -4,13 +4,21 @@ mod samples;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel::exchange::Exchange;
+use evenkeel::config::Limits;
+use evenkeel::exchange::{Exchange, Rules};
 use evenkeel::limits;
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use evenkeel::proto::h1::response::{Connection, Response};
 use evenkeel::proto::h1::scan::end_of_head;
+
+/// What evenkeel holds requests to without a flag.
+fn rules() -> Rules<'static> {
+    static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
+    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS }
+}
 
 const FORWARDED: Forwarded<'static> = Forwarded {
     client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
@@ -82,7 +90,7 @@ fn exchange(c: &mut Criterion) {
             b.iter(|| {
                 out.clear();
                 let path = Some(black_box(limits::STATUS_PATH));
-                let opened = Exchange::open(black_box(head), &FORWARDED, path, &mut out);
+                let opened = Exchange::open(black_box(head), &rules(), &mut out);
                 black_box(opened.expect("well formed"))
             });
         });
@@ -91,7 +99,7 @@ fn exchange(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let path = Some(black_box(limits::STATUS_PATH));
-            let opened = Exchange::open(black_box(samples::SMALL), &FORWARDED, path, &mut out);
+            let opened = Exchange::open(black_box(samples::SMALL), &rules(), &mut out);
             let (mut exchange, _) = opened.expect("well formed");
             exchange.request(b"", &mut out).expect("no body");
             out.clear();

@@ -12,10 +12,12 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 
 use evenkeel::balance::{Backend, Eligible, Table};
 use evenkeel::config::BackendUrl;
-use evenkeel::exchange::Exchange;
+use evenkeel::config::Limits;
+use evenkeel::exchange::{Exchange, Rules};
 use evenkeel::limits;
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use samples::{BROWSER, RESPONSE, SMALL};
@@ -47,6 +49,12 @@ const CASES: [(&str, u64, Work); 11] = [
 ];
 
 const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length: 4096\r\n\r\n";
+/// What evenkeel holds requests to without a flag.
+fn rules() -> Rules<'static> {
+    static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
+    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS }
+}
+
 const FORWARDED: Forwarded<'static> = Forwarded {
     client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     scheme: "http",
@@ -79,7 +87,7 @@ fn choose(backends: u16, turns: u64) {
 
 fn open(head: &[u8], out: &mut Vec<u8>) -> Exchange {
     out.clear();
-    let opened = Exchange::open(black_box(head), black_box(&FORWARDED), Some(limits::STATUS_PATH), out);
+    let opened = Exchange::open(black_box(head), black_box(&rules()), out);
     opened.expect("well formed").0
 }
 

@@ -83,15 +83,15 @@ pub const INTERIM_RESPONSES: u8 = 64;
 /// Holds most requests whole; 64 bytes over a page, so that buffers do not all share the same cache sets.
 pub const SMALL_BUFFER: usize = 4 * 1024 + 64;
 /// Holds what one read and the rewriting of its head can produce.
-pub const LARGE_BUFFER: usize = INBOX + 2 * HEAD + HEADROOM;
+pub const LARGE_BUFFER: usize = INBOX + 2 * HEAD_MAX + HEADROOM;
 /// Spare buffers a worker keeps of each size; more are given back to the system.
 pub const SPARE_SMALL_BUFFERS: usize = 1024;
 /// See [`SPARE_SMALL_BUFFERS`].
 pub const SPARE_LARGE_BUFFERS: usize = 16;
 
-/// Client connections in all, in percent of the descriptors: one being served needs two, and some must be
-/// left for listeners, probes, pipes and the log.
-pub const CONNECTIONS_PERCENT: u64 = 45;
+/// Client connections in all, in percent of the descriptors: one being served needs two, but of many most are
+/// idle; some must be left for listeners, probes, pipes and the log.
+pub const CONNECTIONS_PERCENT: u64 = 60;
 /// Networks in a list of trusted ones: all may be looked through; what CDNs publish is at most hundreds.
 pub const NETWORKS_MAX: usize = 1024;
 /// Unused connections kept to one backend by one worker: the heaviest load that is measured, 512
@@ -134,3 +134,5 @@ pub const PIPE: usize = 1024 * 1024;
 pub const SPARE_PIPES: usize = 64;
 /// Commands and connections on their way to a worker; what does not fit stays where it is.
 pub const COMMANDS: usize = 1024;
+/// The warning that accepting pauses is said again only after this long without a pause.
+pub const ACCEPT_WARNING: Duration = Duration::from_secs(60);

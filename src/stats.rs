@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::exchange::cause::{CODES, Cause};
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -17,6 +19,12 @@ pub enum Counter {
     Requests,
     /// Requests sent again.
     Retries,
+    /// Retries that a kept connection made necessary by closing just then: each would have been a 502.
+    IdleRacesWon,
+    /// Kept connections not used again because the backend was about to close them.
+    IdleUndercut,
+    /// Times that accepting paused for want of descriptors or of room under the limit of connections.
+    AcceptPauses,
     /// Exchanges that ended other than well.
     Failures,
     /// Bytes the clients sent.
@@ -32,6 +40,7 @@ const COUNTERS: usize = Counter::BytesOut as usize + 1;
 #[repr(align(128))]
 pub struct Block {
     counts: [AtomicU64; COUNTERS],
+    causes: [AtomicU64; CODES.len()],
 }
 
 impl Block {
@@ -44,6 +53,18 @@ impl Block {
     /// Takes one away from a gauge. Only the owning worker may call it.
     pub fn sub(&self, counter: Counter) {
         self.add(counter, u64::MAX);
+    }
+
+    /// Counts an exchange that ended for this cause. Only the owning worker may call it.
+    pub fn failed(&self, cause: Cause) {
+        self.add(Counter::Failures, 1);
+        let count = &self.causes[cause.index()];
+        count.store(count.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Exchanges that ended for the cause of that code, by its place in [`CODES`].
+    pub fn failures(&self, code: usize) -> u64 {
+        self.causes[code].load(Relaxed)
     }
 
     /// The count as last written.

@@ -118,9 +118,9 @@ fn x_forwarded_says_who_asked_for_what_and_how() {
 }
 
 #[test]
-fn x_forwarded_for_is_appended_to() {
+fn x_forwarded_for_of_anyone_is_replaced() {
     let seen = forwarded("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n");
-    assert_eq!(seen.head.joined("x-forwarded-for"), "192.0.2.7, 127.0.0.1");
+    assert_eq!(seen.head.joined("x-forwarded-for"), "127.0.0.1");
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Backend {
     up: AtomicBool,
     /// Failures in a row, as traffic saw them.
     failures: AtomicU32,
+    /// Connections to it from all workers; only counted where they are limited.
+    connections: AtomicU32,
 }
 
 impl Backend {
@@ -33,6 +35,7 @@ impl Backend {
             preferred: AtomicU16::new(0),
             up: AtomicBool::new(true),
             failures: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
         }
     }
 
@@ -56,6 +59,17 @@ impl Backend {
         if self.preferred() != position {
             self.preferred.store(position as u16, Relaxed);
         }
+    }
+
+    /// Counts a connection in, if there are fewer than `most`; exact over all workers.
+    pub fn connect(&self, most: u32) -> bool {
+        let room = |count: u32| (count < most).then_some(count + 1);
+        self.connections.fetch_update(Relaxed, Relaxed, room).is_ok()
+    }
+
+    /// Counts a connection out that was counted in.
+    pub fn disconnect(&self) {
+        self.connections.fetch_sub(1, Relaxed);
     }
 
     /// Believed to be up. True before the first probe: a request finds out as soon as a probe does.

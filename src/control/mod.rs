@@ -12,9 +12,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::admin;
-use crate::balance::Table;
+use crate::balance::{Clients, Table};
 use crate::config::Config;
 use crate::error::StartError;
+use crate::limits;
 use crate::probe;
 use crate::stats::Block;
 use crate::sys;
@@ -53,7 +54,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let settings = Arc::new(Settings {
         timeouts: config.timeouts,
         retry: config.retry,
-        busy_poll: false,
+        limits: config.limits,
+        trust: config.trust.clone(),
+        clients: config.limits.connections_per_client.map(Clients::new),
+        busy_poll: config.busy_poll,
+        connections: connections(config.limits.connections, descriptors),
         status_path: config.status_path.clone(),
         status: Box::new(move || {
             let connections = status_crew.get().into_iter().flat_map(|crew| crew.open());
@@ -84,6 +89,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         drain_timeout: config.drain_timeout,
         _probe: probe,
     })
+}
+
+/// Client connections in all: each needs a descriptor, and another to a backend while it is served.
+fn connections(asked: Option<u64>, descriptors: Option<u64>) -> u64 {
+    let most = descriptors.map_or(u64::MAX, |most| most / 100 * limits::CONNECTIONS_PERCENT);
+    asked.unwrap_or(most).max(1)
 }
 
 /// Each worker's listeners, and the addresses they are bound to.

@@ -13,6 +13,10 @@ pub enum Cause {
     ClientStall,
     /// The client went away.
     ClientClosed,
+    /// The client's address has too many connections.
+    TooManyConnections,
+    /// Every backend that could serve it has all the connections it may have.
+    BackendFull,
     /// No backend is eligible.
     NoBackend,
     /// A connection to a backend was refused or failed.
@@ -61,26 +65,54 @@ pub struct Standing {
     pub retries: u8,
 }
 
+/// All codes, by [`Cause::index`].
+pub const CODES: [&str; 17] = [
+    "bad-request",
+    "head-timeout",
+    "client-stall",
+    "client-closed",
+    "too-many-connections",
+    "backend-full",
+    "no-backend",
+    "connect-failed",
+    "connect-timeout",
+    "connection-stale",
+    "no-response",
+    "bad-response",
+    "unexpected-response",
+    "response-timeout",
+    "response-cut",
+    "backend-stall",
+    "tunnel-idle",
+];
+
 impl Cause {
+    /// Place of its code in [`CODES`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::BadRequest(_) => 0,
+            Self::HeadTimeout => 1,
+            Self::ClientStall => 2,
+            Self::ClientClosed => 3,
+            Self::TooManyConnections => 4,
+            Self::BackendFull => 5,
+            Self::NoBackend => 6,
+            Self::ConnectFailed => 7,
+            Self::ConnectTimeout => 8,
+            Self::ConnectionStale => 9,
+            Self::NoResponse => 10,
+            Self::BadResponse(_) => 11,
+            Self::UnexpectedResponse => 12,
+            Self::ResponseTimeout => 13,
+            Self::ResponseCut => 14,
+            Self::BackendStall => 15,
+            Self::TunnelIdle => 16,
+        }
+    }
+
     /// The short word for it.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "bad-request",
-            Self::HeadTimeout => "head-timeout",
-            Self::ClientStall => "client-stall",
-            Self::ClientClosed => "client-closed",
-            Self::NoBackend => "no-backend",
-            Self::ConnectFailed => "connect-failed",
-            Self::ConnectTimeout => "connect-timeout",
-            Self::ConnectionStale => "connection-stale",
-            Self::NoResponse => "no-response",
-            Self::BadResponse(_) => "bad-response",
-            Self::UnexpectedResponse => "unexpected-response",
-            Self::ResponseTimeout => "response-timeout",
-            Self::ResponseCut => "response-cut",
-            Self::BackendStall => "backend-stall",
-            Self::TunnelIdle => "tunnel-idle",
-        }
+        CODES[self.index()]
     }
 
     /// One sentence for the body of an error reply.
@@ -90,6 +122,8 @@ impl Cause {
             Self::HeadTimeout => "the request did not arrive in time",
             Self::ClientStall => "the request body did not arrive in time",
             Self::ClientClosed => "the client went away",
+            Self::TooManyConnections => "too many connections from this address",
+            Self::BackendFull => "every backend has all the connections it may have",
             Self::NoBackend => "no backend is available",
             Self::ConnectFailed => "no backend could be reached",
             Self::ConnectTimeout => "connecting to the backend took too long",
@@ -118,6 +152,8 @@ impl Cause {
             // A kept connection that died says that the backend closed it, not that it is ill.
             Self::ConnectionStale => false,
             Self::BadRequest(_)
+            | Self::TooManyConnections
+            | Self::BackendFull
             | Self::HeadTimeout
             | Self::ClientStall
             | Self::ClientClosed
@@ -134,13 +170,16 @@ impl Cause {
         let never_sent = standing.replayable && standing.retries > 0;
         let again = never_sent && standing.idempotent;
         match self {
-            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale if never_sent => {
+            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale | Self::BackendFull
+                if never_sent =>
+            {
                 Verdict::Retry
             }
             Self::NoResponse if again => Verdict::Retry,
             Self::BadRequest(refusal) => Verdict::Reply(refusal.status()),
             Self::HeadTimeout | Self::ClientStall => Verdict::Reply(408),
-            Self::NoBackend | Self::ConnectFailed => Verdict::Reply(503),
+            Self::TooManyConnections => Verdict::Reply(429),
+            Self::NoBackend | Self::BackendFull | Self::ConnectFailed => Verdict::Reply(503),
             Self::ConnectTimeout | Self::ResponseTimeout | Self::BackendStall => Verdict::Reply(504),
             Self::ConnectionStale
             | Self::NoResponse

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::config::Limits;
 use crate::limits;
 use crate::proto::h1::request::{self, Forwarded, Request};
 use crate::proto::h1::response::{Connection, Response};
@@ -35,6 +36,12 @@ pub struct Exchange {
     /// The upstream may be kept when this is over.
     keep_upstream: bool,
     interim: u8,
+    /// Bytes that the request body may still have.
+    body_left: u64,
+    /// Bytes that the response head may have.
+    head_most: u32,
+    /// Seconds for which the backend said it keeps the connection.
+    idle_most: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +49,17 @@ enum Phase {
     Head,
     Body,
     Done,
+}
+
+/// What requests are held to, and what is said of them to backends.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// What the backend is told of the request's way.
+    pub forwarded: Forwarded<'a>,
+    /// Path that is answered here.
+    pub status_path: Option<&'a str>,
+    /// Bounds of head and body.
+    pub limits: &'a Limits,
 }
 
 /// What was done with some input.
@@ -68,14 +86,19 @@ pub enum Local {
 impl Exchange {
     /// Begins with a complete request head, which is written to `out` as the backend is to see it, unless the
     /// request is one to answer here.
-    pub fn open(
-        head: &[u8],
-        forwarded: &Forwarded<'_>,
-        status_path: Option<&str>,
-        out: &mut Vec<u8>,
-    ) -> Result<(Self, Option<Local>), Refusal> {
+    pub fn open(head: &[u8], rules: &Rules<'_>, out: &mut Vec<u8>) -> Result<(Self, Option<Local>), Refusal> {
         let mut space = request::fields();
         let request = Request::parse(head, &mut space)?;
+        let body_left = rules.limits.body.unwrap_or(u64::MAX);
+        if request.target_len() > rules.limits.target {
+            return Err(Refusal::TargetSize);
+        }
+        if request.field_count() > rules.limits.fields {
+            return Err(Refusal::FieldCount);
+        }
+        if matches!(request.framing, Framing::Length(length) if length > body_left) {
+            return Err(Refusal::BodySize);
+        }
         let exchange = Self {
             request: Body::new(request.framing),
             request_chunked: request.framing == Framing::Chunked,
@@ -92,13 +115,16 @@ impl Exchange {
             keep_downstream: request.persistent(),
             keep_upstream: false,
             interim: 0,
+            body_left,
+            head_most: rules.limits.head as u32,
+            idle_most: None,
         };
-        let local = if status_path.is_some_and(|path| is_path(request.path(), path)) {
+        let local = if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
             Some(Local::Status)
         } else if request.max_forwards == Some(0) {
             Some(Local::MaxForwards { trace: request.method == "TRACE" })
         } else {
-            request.write(forwarded, out);
+            request.write(&rules.forwarded, out);
             None
         };
         Ok((exchange, local))
@@ -107,6 +133,9 @@ impl Exchange {
     /// Takes what belongs to the request from what the client sent behind the head.
     pub fn request(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Took, Refusal> {
         let relayed = self.request.relay(input, self.request_chunked, out)?;
+        if !self.tunnel {
+            self.body_left = self.body_left.checked_sub(relayed.data as u64).ok_or(Refusal::BodySize)?;
+        }
         Ok(Took { consumed: relayed.consumed, pass: relayed.pass })
     }
 
@@ -136,7 +165,7 @@ impl Exchange {
         while self.phase == Phase::Head {
             let rest = &input[at..];
             let Some(end) = scan::end_of_head(rest, from).map_err(Cause::BadResponse)? else {
-                if rest.len() > limits::HEAD {
+                if rest.len() > self.head_most as usize {
                     return Err(Cause::BadResponse(Refusal::HeadSize));
                 }
                 return Ok(Took { consumed: at, pass: at..at });
@@ -153,7 +182,7 @@ impl Exchange {
     }
 
     fn response_head(&mut self, head: &[u8], keep: bool, out: &mut Vec<u8>) -> Result<(), Cause> {
-        if head.len() > limits::HEAD {
+        if head.len() > self.head_most as usize {
             return Err(Cause::BadResponse(Refusal::HeadSize));
         }
         let mut space = request::fields();
@@ -173,6 +202,7 @@ impl Exchange {
             return self.switch(&response, out);
         }
         self.phase = Phase::Body;
+        self.idle_most = response.keep_alive_timeout;
         let framing = match (response.framing, self.version) {
             (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
             (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
@@ -294,6 +324,11 @@ impl Exchange {
     /// Two byte streams joined; no longer HTTP.
     pub fn is_tunnel(&self) -> bool {
         self.tunnel
+    }
+
+    /// Seconds for which the backend said it keeps the connection unused.
+    pub fn idle_most(&self) -> Option<u64> {
+        self.idle_most
     }
 
     /// The downstream may carry another exchange after this one.

@@ -42,6 +42,8 @@ pub struct Newcomer<S> {
     pub peer: IpAddr,
     /// Position of the listener that it came to.
     pub listener: u16,
+    /// It counts among its client's connections.
+    pub counted: bool,
 }
 
 /// Where transports come from and who tells of their readiness.

@@ -86,6 +86,12 @@ pub(super) struct Downstream<S> {
     /// Position of the listener that it came to.
     pub(super) listener: u16,
     pub(super) peer: IpAddr,
+    /// What it says of a request's way so far is believed.
+    pub(super) trusted: bool,
+    /// It counts among its client's connections.
+    pub(super) counted: bool,
+    /// Requests begun on it.
+    pub(super) requests: u64,
     /// Read and not yet understood.
     pub(super) input: Option<Buffer>,
     /// Bytes of `input` in which no end of head was found.
@@ -129,6 +135,8 @@ pub(super) struct Upstream<S> {
     pub(super) reset: bool,
     /// When it became idle.
     pub(super) idle_since: u64,
+    /// From when on it is not used again.
+    pub(super) idle_until: u64,
 }
 
 /// An exchange with what it holds on to.
@@ -148,6 +156,9 @@ pub(super) struct Flight {
     pub(super) response_pipe: Option<Pipe>,
     /// `request` holds the request from its first byte to its last.
     pub(super) whole: bool,
+    /// Since when the client alone keeps the body waiting, and what it brought since.
+    pub(super) body_since: u64,
+    pub(super) body_bytes: u64,
     /// A byte of the request was taken by the present upstream.
     pub(super) sent: bool,
     /// The tunnel's end was passed on to the backend.

@@ -83,6 +83,11 @@ impl Place {
         self.crew.open[self.own].0.fetch_sub(1, Relaxed);
     }
 
+    /// Connections open in the whole crew.
+    pub fn total(&self) -> u64 {
+        self.crew.open().map(u64::from).sum()
+    }
+
     /// Takes nobody over any more; true when no connection is left, none on its way here either.
     pub fn retire(&self) -> bool {
         self.crew.open[self.own].0.fetch_or(CLOSED, Relaxed) & !CLOSED == 0

@@ -1,23 +1,15 @@
 //! Finding an upstream for an exchange, and another one when that fails.
 
-use super::connection::{Phase, Ready, Stage, Upstream};
+use super::connection::{Ready, Stage, Upstream};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::token::Token;
 use crate::buffer::Buffer;
-use crate::exchange::{Cause, Exchange, Standing, Verdict};
+use crate::exchange::{Cause, Standing, Verdict};
 use crate::id::BackendId;
-use crate::proto::h1::Refusal;
-use crate::proto::h1::reply::Reply;
-use crate::proto::h1::response::Connection;
 use crate::slab::Key;
 use crate::stats::Counter;
-use crate::transport::{Net, Pipe, Transport};
-
-/// More than empty lines: somebody waits for an answer to it.
-fn has_line(head: &Buffer) -> bool {
-    head.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
-}
+use crate::transport::{Net, Transport};
 
 impl<N: Net> Pump<N> {
     /// Chooses a backend and gives the exchange a kept connection to it, or dials one.
@@ -32,9 +24,15 @@ impl<N: Net> Pump<N> {
         let Some(backend) = chosen else { return Err(Cause::NoBackend) };
         (flight.backend, flight.sent) = (Some(backend), false);
         flight.first_address = self.table.backend(backend).preferred() as u16;
-        if let Some(up_key) = self.idle.pop(backend) {
+        while let Some(up_key) = self.idle.pop(backend) {
             let up = &mut self.upstreams[up_key];
+            if up.idle_until <= self.now {
+                self.stats.add(Counter::IdleUndercut, 1);
+                self.close_upstream(up_key);
+                continue;
+            }
             up.owner = Some(key);
+            let flight = &mut self.flights[flight_key];
             (flight.upstream, flight.stage) = (Some(up_key), Stage::Open);
             return Ok(());
         }
@@ -49,7 +47,14 @@ impl<N: Net> Pump<N> {
         for tried in usize::from(skip)..addresses.len() {
             let address = addresses[(first + tried) % addresses.len()];
             let up_key = self.upstreams.next_key();
-            let Ok(stream) = self.net.dial(address, Token::Upstream(up_key).pack()) else { continue };
+            let limit = self.settings.limits.backend_connections;
+            if limit.is_some_and(|most| !target.connect(most)) {
+                return Err(Cause::BackendFull);
+            }
+            let Ok(stream) = self.net.dial(address, Token::Upstream(up_key).pack()) else {
+                limit.into_iter().for_each(|_| target.disconnect());
+                continue;
+            };
             self.upstreams.insert(Upstream {
                 stream,
                 ready: Ready::default(),
@@ -59,6 +64,7 @@ impl<N: Net> Pump<N> {
                 reused: false,
                 reset: false,
                 idle_since: 0,
+                idle_until: 0,
             });
             self.stats.add(Counter::Upstreams, 1);
             let flight = &mut self.flights[flight_key];
@@ -120,7 +126,7 @@ impl<N: Net> Pump<N> {
         let Some(flight_key) = self.downstreams[key].flight else { return self.close_downstream(key) };
         let mut cause = cause;
         loop {
-            self.blame(flight_key, cause);
+            let reused = self.blame(flight_key, cause);
             let flight = &mut self.flights[flight_key];
             let standing = Standing {
                 response_begun: flight.exchange.response_begun(),
@@ -132,13 +138,16 @@ impl<N: Net> Pump<N> {
                 Verdict::Retry => {}
                 Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status),
                 Verdict::Abort => {
-                    self.stats.add(Counter::Failures, 1);
+                    self.stats.failed(cause);
                     log::debug!("{} cut off: {}", self.downstreams[key].peer, cause.code());
                     return self.close_downstream(key);
                 }
             }
             let failed = cause;
             self.stats.add(Counter::Retries, 1);
+            if reused && matches!(cause, Cause::NoResponse | Cause::ConnectionStale) {
+                self.stats.add(Counter::IdleRacesWon, 1);
+            }
             flight.retries -= 1;
             flight.request.iter_mut().for_each(Buffer::rewind);
             cause = match self.attach(key, flight_key) {
@@ -157,15 +166,16 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Lets go of the failed upstream and counts the failure against its backend.
-    fn blame(&mut self, flight_key: Key, cause: Cause) {
+    /// Lets go of the failed upstream and counts the failure against its backend; true when the upstream had
+    /// been used before.
+    fn blame(&mut self, flight_key: Key, cause: Cause) -> bool {
         let mut reused = false;
         if let Some(up_key) = self.flights[flight_key].upstream.take() {
             reused = self.upstreams[up_key].reused;
             self.close_upstream(up_key);
         }
         let flight = &mut self.flights[flight_key];
-        let Some(backend) = flight.backend.take() else { return };
+        let Some(backend) = flight.backend.take() else { return reused };
         flight.tried.push(backend);
         // A kept connection that closes instead of answering tells of the backend's patience, not its health.
         let excused = reused && cause == Cause::NoResponse;
@@ -177,6 +187,7 @@ impl<N: Net> Pump<N> {
                 cause.code()
             );
         }
+        reused
     }
 
     /// Waits before the same backends are tried again; `None` when none of them is up any more.
@@ -198,118 +209,5 @@ impl<N: Net> Pump<N> {
             Ok(()) => Flow::Moved,
             Err(cause) => self.fail(scratch, key, cause),
         }
-    }
-
-    /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
-    pub(super) fn refuse(&mut self, scratch: &mut Scratch, key: Key, refusal: Refusal) -> Flow {
-        self.reply_error(scratch, key, Cause::BadRequest(refusal), refusal.status())
-    }
-
-    /// Ends an exchange, or what did not become one, with an error reply.
-    pub(super) fn reply_error(&mut self, s: &mut Scratch, key: Key, cause: Cause, status: u16) -> Flow {
-        self.stats.add(Counter::Failures, 1);
-        log::debug!("{} answered with {status}: {}", self.downstreams[key].peer, cause.code());
-        let reason = crate::proto::h1::reply::reason(status);
-        let body = format!("{status} {reason}: {}\n", cause.text());
-        let fields = match status {
-            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
-            503 => "Retry-After: 1\r\n",
-            _ => "",
-        };
-        let reply =
-            Reply { status, content_type: "text/plain; charset=utf-8", fields, body: body.as_bytes() };
-        let down = &mut self.downstreams[key];
-        let Some(flight_key) = down.flight.take() else {
-            return self.send_reply(s, key, &reply, false, Connection::Close, true);
-        };
-        let exchange = &self.flights[flight_key].exchange;
-        let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
-        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
-        self.end_flight(flight_key, false);
-        self.send_reply(s, key, &reply, to_head, connection, unread)
-    }
-
-    /// Answers a request that has no exchange in flight.
-    pub(super) fn reply(
-        &mut self,
-        s: &mut Scratch,
-        key: Key,
-        reply: &Reply<'_>,
-        exchange: &Exchange,
-    ) -> Flow {
-        let unread = exchange.request_unread();
-        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
-        self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
-    }
-
-    fn send_reply(
-        &mut self,
-        scratch: &mut Scratch,
-        key: Key,
-        reply: &Reply<'_>,
-        to_head: bool,
-        connection: Connection,
-        linger: bool,
-    ) -> Flow {
-        scratch.outbox.clear();
-        reply.write(to_head, connection, &mut scratch.outbox);
-        let down = &mut self.downstreams[key];
-        // What waited before it (an interim response) leaves first.
-        if let Some(output) = down.output.take() {
-            let mut both = output.filled().to_vec();
-            self.pool.give(output);
-            both.extend_from_slice(&scratch.outbox);
-            down.output = Some(self.pool.copy(&both));
-        } else if self.send_down(key, &scratch.outbox) == Flow::Over {
-            return Flow::Over;
-        }
-        let down = &mut self.downstreams[key];
-        if connection == Connection::Close {
-            down.phase = Phase::Flush { linger: linger || down.input.is_some() };
-            self.arm(key, self.settings.timeouts.stall.as_millis() as u64);
-        } else {
-            down.phase = Phase::Head;
-            self.arm_idle(key);
-        }
-        Flow::Moved
-    }
-
-    /// The present wait of a connection has lasted too long.
-    pub(super) fn expired(&mut self, scratch: &mut Scratch, key: Key) {
-        let down = &self.downstreams[key];
-        match down.phase {
-            Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
-                self.reply_error(scratch, key, Cause::HeadTimeout, 408);
-            }
-            Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
-                self.close_downstream(key);
-            }
-            Phase::Flight => self.flight_expired(scratch, key),
-        }
-    }
-
-    fn flight_expired(&mut self, scratch: &mut Scratch, key: Key) {
-        let down = &self.downstreams[key];
-        let Some(flight_key) = down.flight else { return };
-        let flight = &self.flights[flight_key];
-        let held = |pipe: &Option<Pipe>| pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
-        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
-        let cause = match flight.stage {
-            Stage::Delay => {
-                self.retry(scratch, key, flight_key);
-                return;
-            }
-            Stage::Connecting { addresses } => {
-                self.next_address(scratch, key, flight_key, addresses, Cause::ConnectTimeout);
-                return;
-            }
-            Stage::Open if flight.exchange.is_tunnel() => Cause::TunnelIdle,
-            Stage::Open if down.output.is_some() || held(&flight.response_pipe) => Cause::ClientStall,
-            Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
-            Stage::Open if !flight.exchange.request_done() => Cause::ClientStall,
-            Stage::Open if flight.exchange.response_begun() => Cause::BackendStall,
-            Stage::Open => Cause::ResponseTimeout,
-        };
-        self.fail(scratch, key, cause);
     }
 }

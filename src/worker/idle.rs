@@ -1,7 +1,6 @@
 //! Idle stacks: a worker's unused upstream connections, the one used last on top.
 
 use crate::id::BackendId;
-use crate::limits;
 use crate::slab::Key;
 
 /// One stack a backend.
@@ -10,11 +9,13 @@ pub(super) struct Stacks {
     stacks: Vec<Vec<Key>>,
     /// In all stacks together: asked for every tick, so it is not added up.
     len: usize,
+    /// In each stack.
+    most: usize,
 }
 
 impl Stacks {
-    pub(super) fn new(backends: usize) -> Self {
-        Self { stacks: vec![Vec::new(); backends], len: 0 }
+    pub(super) fn new(backends: usize, most: usize) -> Self {
+        Self { stacks: vec![Vec::new(); backends], len: 0, most }
     }
 
     /// Takes the connection used last: the likeliest alive, with the widest window.
@@ -27,7 +28,7 @@ impl Stacks {
     /// Keeps a connection; false when there are enough.
     pub(super) fn push(&mut self, backend: BackendId, upstream: Key) -> bool {
         let stack = &mut self.stacks[backend.index()];
-        let room = stack.len() < limits::IDLE_UPSTREAMS;
+        let room = stack.len() < self.most;
         if room {
             stack.push(upstream);
             self.len += 1;
@@ -44,12 +45,11 @@ impl Stacks {
         }
     }
 
-    /// Takes out those, from the bottom of each stack, that are `stale`.
+    /// Takes out those that are `stale`.
     pub(super) fn prune(&mut self, mut stale: impl FnMut(Key) -> bool) -> Vec<Key> {
         let mut pruned = Vec::new();
         for stack in &mut self.stacks {
-            let fresh = stack.iter().position(|&key| !stale(key)).unwrap_or(stack.len());
-            pruned.extend(stack.drain(..fresh));
+            pruned.extend(stack.extract_if(.., |key| stale(*key)));
         }
         self.len -= pruned.len();
         pruned

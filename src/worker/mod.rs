@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use mio::net::{TcpListener, TcpStream};
@@ -11,14 +11,19 @@ use mio::{Events, Interest, Poll, Registry, Waker};
 
 use crate::balance::Table;
 use crate::limits;
-use crate::stats::Block;
+use crate::proto::h1::request_id::RequestIds;
+use crate::stats::{Block, Counter};
 use crate::transport::{Net, Newcomer};
 
 mod connection;
 pub mod crew;
 mod dispatch;
+mod expiry;
+mod flush;
 mod idle;
 pub mod pump;
+mod release;
+mod reply;
 mod request;
 mod response;
 mod scratch;
@@ -82,6 +87,9 @@ pub struct Worker {
     pump: Pump<Sockets>,
     place: Place,
     commands: Receiver<Command>,
+    stats: Arc<Block>,
+    /// Client connections of all workers together.
+    connections: u64,
     /// Never sleep in the poll.
     busy_poll: bool,
     began: Instant,
@@ -111,17 +119,24 @@ pub fn workers(
     let wakers =
         polls.iter().map(|poll| Waker::new(poll.registry(), mio::Token(Token::Wake.pack())).map(Arc::new));
     let (crew, ends) = Crew::new(wakers.collect::<io::Result<_>>()?);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Tells processes apart well enough: they do not start in the same nanosecond with the same number.
+    let process = u64::from(unix.subsec_nanos()) << 8 ^ u64::from(std::process::id());
     let mut workers = Vec::with_capacity(parts.len());
     for (i, ((parts, poll), commands)) in parts.into_iter().zip(polls).zip(ends).enumerate() {
         let place = Place::new(Arc::clone(&crew), i);
         let sockets = Sockets { registry: poll.registry().try_clone()?, place: place.clone() };
+        let mut pump = Pump::new(sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
+        pump.number_requests(RequestIds::new(i, process ^ process >> 28), unix.as_millis() as u64);
         workers.push(Worker {
             events: Events::with_capacity(limits::EVENTS),
             listeners: watch(parts.listeners, poll.registry())?,
             poll,
-            pump: Pump::new(sockets, Arc::clone(table), Arc::clone(settings), parts.stats),
+            pump,
+            stats: parts.stats,
             place,
             commands,
+            connections: settings.connections,
             busy_poll: settings.busy_poll,
             began: Instant::now(),
             now: 0,
@@ -204,7 +219,7 @@ impl Worker {
 
     /// Accepts a batch from each listener; true when there was any.
     fn accept(&mut self) -> bool {
-        if self.now < self.paused_until {
+        if self.now < self.paused_until || !self.listeners.iter().any(|listener| listener.ready) {
             return false;
         }
         let mut any = false;
@@ -213,11 +228,20 @@ impl Worker {
                 if !self.listeners[i].ready {
                     break;
                 }
+                if self.place.total() >= self.connections {
+                    self.pause("the limit of client connections is reached");
+                    return any;
+                }
                 match self.listeners[i].socket.accept() {
                     Ok((stream, peer)) => {
                         any = true;
                         self.place.opened();
-                        self.pump.accepted(Newcomer { stream, peer: peer.ip(), listener: i as u16 });
+                        self.pump.accepted(Newcomer {
+                            stream,
+                            peer: peer.ip(),
+                            listener: i as u16,
+                            counted: false,
+                        });
                     }
                     Err(error) => self.accept_failed(i, &error),
                 }
@@ -232,13 +256,19 @@ impl Worker {
             WouldBlock => self.listeners[i].ready = false,
             ConnectionAborted | Interrupted => {}
             _ => {
-                if self.paused_until + 60_000 < self.now || self.paused_until == 0 {
-                    log::warn!("cannot accept connections, those open go on: {error}");
-                }
-                self.paused_until = self.now + limits::ACCEPT_PAUSE.as_millis() as u64;
-                // The queue is looked at again after the pause; `ready` stays set.
+                self.pause(&error.to_string());
             }
         }
+    }
+
+    /// Stops accepting for a moment; the queue is looked at again then, because `ready` stays set.
+    fn pause(&mut self, why: &str) {
+        if self.paused_until == 0 || self.paused_until + limits::ACCEPT_WARNING.as_millis() as u64 <= self.now
+        {
+            log::warn!("not accepting connections for now, those open go on: {why}");
+        }
+        self.stats.add(Counter::AcceptPauses, 1);
+        self.paused_until = self.now + limits::ACCEPT_PAUSE.as_millis() as u64;
     }
 
     fn obey(&mut self) {

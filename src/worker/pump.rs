@@ -5,20 +5,19 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
-use super::connection::{Downstream, Flight, Phase, Ready, Upstream, read, write};
-use super::connection::{Read, Stage};
+use super::connection::{Downstream, Flight, Phase, Ready, Upstream};
 use super::idle::Stacks;
 use super::scratch::Scratch;
 use super::token::Token;
-use crate::balance::{Eligible, Table};
+use crate::balance::{Clients, Eligible, Patience, Table};
 use crate::buffer::Pool;
-use crate::config::{Retry, Timeouts};
+use crate::config::{Limits, Network, Retry, Timeouts};
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::slab::{Key, Slab};
 use crate::stats::{Block, Counter};
 use crate::timer::Wheel;
-use crate::transport::{Net, Newcomer, Pipe, Transport};
+use crate::transport::{Net, Newcomer, Pipe};
 
 /// What a pump must know of the configuration.
 pub struct Settings {
@@ -30,10 +29,36 @@ pub struct Settings {
     pub status_path: Option<String>,
     /// Makes the short status.
     pub status: Box<dyn Fn() -> String + Send + Sync>,
+    /// See [`Limits`].
+    pub limits: Limits,
+    /// Clients whose forwarding fields are kept.
+    pub trust: Vec<Network>,
+    /// Connections of each client address, where they are limited.
+    pub clients: Option<Clients>,
+    /// Client connections of all workers together; accepting pauses there.
+    pub connections: u64,
     /// Never sleep: the lowest latency, for a whole core.
     pub busy_poll: bool,
     /// Each listener's address as text, for requests that name no host.
     pub locals: Vec<String>,
+}
+
+impl Default for Settings {
+    /// One listener, every bound at its default, no status.
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            status_path: None,
+            status: Box::new(String::new),
+            limits: Limits::default(),
+            trust: Vec::new(),
+            clients: None,
+            connections: u64::MAX,
+            busy_poll: false,
+            locals: vec!["localhost".into()],
+        }
+    }
 }
 
 impl std::fmt::Debug for Settings {
@@ -75,16 +100,19 @@ pub struct Pump<N: Net> {
     /// Unix time of the worker's beginning, in milliseconds.
     pub(super) unix_began: u64,
     queue: VecDeque<Key>,
-    scratch: Scratch,
-    expired: Vec<Key>,
+    pub(super) scratch: Scratch,
+    pub(super) expired: Vec<Key>,
+    /// What was learnt of each backend's patience with unused connections.
+    pub(super) patience: Vec<Patience>,
 }
 
 impl<N: Net> Pump<N> {
     /// A pump without connections.
     pub fn new(net: N, table: Arc<Table>, settings: Arc<Settings>, stats: Arc<Block>) -> Self {
+        let backends = table.backends().len();
         Self {
             net,
-            idle: Stacks::new(table.backends().len()),
+            idle: Stacks::new(backends, settings.limits.backend_idle),
             eligible: Eligible::new(&table),
             table,
             settings,
@@ -102,6 +130,7 @@ impl<N: Net> Pump<N> {
             queue: VecDeque::new(),
             scratch: Scratch::new(),
             expired: Vec::new(),
+            patience: vec![Patience::default(); backends],
         }
     }
 
@@ -118,7 +147,15 @@ impl<N: Net> Pump<N> {
     /// Takes a connection that was just accepted.
     pub fn accepted(&mut self, newcomer: Newcomer<N::Stream>) {
         self.stats.add(Counter::Accepted, 1);
+        let peer = newcomer.peer.to_canonical();
         let key = self.insert(newcomer);
+        if let Some(clients) = &self.settings.clients {
+            if !clients.enter(peer) {
+                self.refuse_connection(key);
+                return;
+            }
+            self.downstreams[key].counted = true;
+        }
         // Reminded early: most connections of a busy second are gone by then, and leave no long-lived entry.
         self.arm(key, limits::WATCH_DELAY.as_millis() as u64);
         self.downstreams[key].deadline = self.now + self.settings.timeouts.head.as_millis() as u64;
@@ -133,7 +170,9 @@ impl<N: Net> Pump<N> {
     }
 
     fn insert(&mut self, newcomer: Newcomer<N::Stream>) -> Key {
-        let Newcomer { stream, peer, listener } = newcomer;
+        let Newcomer { stream, peer, listener, counted } = newcomer;
+        let peer = peer.to_canonical();
+        let trusted = self.settings.trust.iter().any(|network| network.contains(peer));
         self.stats.add(Counter::Downstreams, 1);
         self.downstreams.insert(Downstream {
             stream,
@@ -143,7 +182,10 @@ impl<N: Net> Pump<N> {
             queued: false,
             registered: false,
             listener,
-            peer: peer.to_canonical(),
+            peer,
+            trusted,
+            counted,
+            requests: 0,
             input: None,
             scanned: 0,
             output: None,
@@ -169,7 +211,8 @@ impl<N: Net> Pump<N> {
                     Some(owner) => self.enqueue(owner),
                     // RFC 9112 section 9.2: bytes that nobody asked for are no response.
                     None if seen.readable || seen.ended || seen.failed => {
-                        let backend = up.backend;
+                        let (backend, age) = (up.backend, self.now - up.idle_since);
+                        self.patience[backend.index()].closed(age, self.now);
                         self.idle.remove(backend, key);
                         self.close_upstream(key);
                     }
@@ -251,7 +294,8 @@ impl<N: Net> Pump<N> {
         let Some(other) = self.net.lighter() else { return false };
         let Some(down) = self.downstreams.remove(key) else { return false };
         self.stats.sub(Counter::Downstreams);
-        let newcomer = Newcomer { stream: down.stream, peer: down.peer, listener: down.listener };
+        let newcomer =
+            Newcomer { stream: down.stream, peer: down.peer, listener: down.listener, counted: down.counted };
         if let Err(newcomer) = self.net.pass(other, newcomer) {
             self.adopt(newcomer);
         }
@@ -274,150 +318,10 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Sets when the present wait is given up, in milliseconds from now. The wheel is only touched when it
-    /// would remind too late.
-    pub(super) fn arm(&mut self, key: Key, wait: u64) {
-        let down = &mut self.downstreams[key];
-        down.deadline = self.now + wait;
-        if down.deadline < down.reminder {
-            down.reminder = down.deadline;
-            self.wheel.insert(down.deadline, key);
-        }
-    }
-
-    /// Waits for the peer of a body or a tunnel to take or send more.
-    pub(super) fn arm_stall(&mut self, key: Key) {
-        let flight = self.downstreams[key].flight.and_then(|f| self.flights.get(f));
-        let tunnel = flight.is_some_and(|flight| flight.exchange.is_tunnel());
-        let timeouts = &self.settings.timeouts;
-        let wait = if tunnel { timeouts.tunnel } else { timeouts.stall };
-        self.arm(key, wait.as_millis() as u64);
-    }
-
-    /// When [`Self::expire`] has something to do.
-    pub fn next_expiry(&self) -> Option<u64> {
-        self.wheel.next()
-    }
-
-    /// Ends the waits that have lasted too long.
-    pub fn expire(&mut self) {
-        let mut expired = mem::take(&mut self.expired);
-        self.wheel.expire(self.now, &mut expired);
-        for key in expired.drain(..) {
-            self.remind(key);
-        }
-        self.expired = expired;
-    }
-
-    fn remind(&mut self, key: Key) {
-        let Some(down) = self.downstreams.get_mut(key) else { return };
-        // A reminder that a nearer one has overtaken.
-        if self.now < down.reminder {
-            return;
-        }
-        if self.now < down.deadline {
-            down.reminder = down.deadline;
-            self.wheel.insert(down.deadline, key);
-            if !down.registered {
-                self.register(key);
-            }
-            return;
-        }
-        down.reminder = u64::MAX;
-        let mut scratch = mem::take(&mut self.scratch);
-        self.expired(&mut scratch, key);
-        self.scratch = scratch;
-        self.enqueue(key);
-    }
-
-    /// Writes what waits for the client; `Blocked` while some is left.
-    pub(super) fn flush(&mut self, key: Key) -> Flow {
-        let down = &mut self.downstreams[key];
-        let Some(output) = &mut down.output else { return Flow::Moved };
-        if !down.ready.writable {
-            return if down.ready.failed { self.close_downstream(key) } else { Flow::Blocked };
-        }
-        let Ok(taken) = write(&mut down.stream, &mut down.ready, output.filled()) else {
-            return self.close_downstream(key);
-        };
-        output.consume(taken);
-        self.stats.add(Counter::BytesOut, taken as u64);
-        if !output.is_empty() {
-            if taken > 0 {
-                self.arm_stall(key);
-            }
-            return Flow::Blocked;
-        }
-        let empty = down.output.take();
-        empty.into_iter().for_each(|buffer| self.pool.give(buffer));
-        Flow::Moved
-    }
-
-    /// Sends to the client; what it does not take now waits.
-    pub(super) fn send_down(&mut self, key: Key, bytes: &[u8]) -> Flow {
-        let down = &mut self.downstreams[key];
-        debug_assert!(down.output.is_none(), "what waits must leave first");
-        if bytes.is_empty() {
-            return Flow::Moved;
-        }
-        let taken = if down.ready.writable {
-            match write(&mut down.stream, &mut down.ready, bytes) {
-                Ok(taken) => taken,
-                Err(_) => return self.close_downstream(key),
-            }
-        } else {
-            0
-        };
-        self.stats.add(Counter::BytesOut, taken as u64);
-        if taken < bytes.len() {
-            down.output = Some(self.pool.copy(&bytes[taken..]));
-        }
-        Flow::Moved
-    }
-
-    fn flush_and_close(&mut self, key: Key, linger: bool) -> Flow {
-        match self.flush(key) {
-            Flow::Moved if linger => {
-                let down = &mut self.downstreams[key];
-                down.stream.shutdown_write();
-                down.phase = Phase::Linger { left: limits::LINGER_BYTES };
-                self.arm(key, limits::LINGER_TIMEOUT.as_millis() as u64);
-                Flow::Moved
-            }
-            Flow::Moved => self.close_downstream(key),
-            flow => flow,
-        }
-    }
-
-    /// RFC 9112 section 9.6: reads on for a while, so that a reset does not destroy our last answer.
-    fn linger(&mut self, scratch: &mut Scratch, key: Key, left: u32) -> Flow {
-        let down = &mut self.downstreams[key];
-        if !down.ready.readable {
-            return Flow::Blocked;
-        }
-        scratch.load(&mut None, &mut self.pool);
-        match read(&mut down.stream, &mut down.ready, scratch.room()) {
-            Read::Bytes(n) if (n as u32) < left => {
-                down.phase = Phase::Linger { left: left - n as u32 };
-                Flow::Moved
-            }
-            Read::Blocked => Flow::Blocked,
-            Read::Bytes(_) | Read::Ended | Read::Failed => self.close_downstream(key),
-        }
-    }
-
     /// Takes up what others changed: which backends are eligible. Called between ticks, so that nothing
     /// changes under a request; also closes upstreams that were idle for long.
     pub fn refresh(&mut self) {
         self.eligible.refresh(&self.table);
-    }
-
-    /// Closes idle upstreams that nobody has used for long.
-    pub fn prune_idle(&mut self) {
-        let oldest = self.now.saturating_sub(self.settings.timeouts.upstream_idle.as_millis() as u64);
-        let upstreams = &self.upstreams;
-        let stale = self.idle.prune(|key| upstreams.get(key).is_none_or(|up| up.idle_since < oldest));
-        stale.into_iter().for_each(|key| self.close_upstream(key));
     }
 
     /// Begins the drain: exchanges end, then their connections; idle ones end after a grace in which a
@@ -455,52 +359,5 @@ impl<N: Net> Pump<N> {
     /// Where streams come from.
     pub fn net(&mut self) -> &mut N {
         &mut self.net
-    }
-
-    pub(super) fn close_upstream(&mut self, key: Key) {
-        if let Some(up) = self.upstreams.remove(key) {
-            up.input.into_iter().for_each(|buffer| self.pool.give(buffer));
-            self.stats.sub(Counter::Upstreams);
-        }
-    }
-
-    /// Closes a client's connection with all that belongs to it; with a reset where only that tells the
-    /// client that an answer was cut.
-    pub(super) fn close_downstream(&mut self, key: Key) -> Flow {
-        if let Some(mut down) = self.downstreams.remove(key) {
-            let flight = down.flight.and_then(|flight| self.flights.get(flight));
-            if down.output.is_some() || flight.is_some_and(|flight| flight.exchange.ends_by_close()) {
-                down.stream.abort();
-            }
-            if let Some(flight) = down.flight {
-                self.end_flight(flight, false);
-            }
-            down.input.into_iter().chain(down.output).for_each(|buffer| self.pool.give(buffer));
-            self.stats.sub(Counter::Downstreams);
-            self.net.closed();
-        }
-        Flow::Over
-    }
-
-    /// Lets go of an exchange; its upstream is kept for the next one or closed.
-    pub(super) fn end_flight(&mut self, key: Key, keep_upstream: bool) {
-        let Some(flight) = self.flights.remove(key) else { return };
-        self.stats.sub(Counter::Flights);
-        // A backend that answered early still waits for the rest of the request.
-        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
-        flight.request.into_iter().for_each(|buffer| self.pool.give(buffer));
-        let mut clean = flight.stage == Stage::Open;
-        for pipe in flight.request_pipe.into_iter().chain(flight.response_pipe) {
-            clean &= pipe.held() == 0;
-            self.give_pipe(pipe);
-        }
-        let Some(up_key) = flight.upstream else { return };
-        let up = &mut self.upstreams[up_key];
-        clean &= !unsent && up.input.is_none() && !up.ready.ended && !up.ready.failed;
-        if keep_upstream && clean && !self.draining && self.idle.push(up.backend, up_key) {
-            (up.owner, up.reused, up.idle_since) = (None, true, self.now);
-        } else {
-            self.close_upstream(up_key);
-        }
     }
 }

@@ -5,9 +5,9 @@ use std::io;
 use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
-use crate::exchange::{Cause, Exchange, Local, Took};
+use crate::config::Limits;
+use crate::exchange::{Cause, Exchange, Rules, Took};
 use crate::limits;
-use crate::proto::h1::reply::Reply;
 use crate::proto::h1::request::Forwarded;
 use crate::proto::h1::{Refusal, scan};
 use crate::slab::Key;
@@ -46,7 +46,7 @@ impl<N: Net> Pump<N> {
         } else {
             return Flow::Blocked;
         }
-        match find_head(scratch.input(), scanned) {
+        match find_head(scratch.input(), scanned, &self.settings.limits) {
             Ok(Found::Head { start, end }) => self.begin(scratch, key, start, end),
             // Empty lines are kept too: they are counted, and the time for a head has begun with them.
             Ok(Found::Part) => {
@@ -63,16 +63,21 @@ impl<N: Net> Pump<N> {
         self.stats.add(Counter::Requests, 1);
         let down = &mut self.downstreams[key];
         down.scanned = 0;
+        down.requests += 1;
         let forwarded = Forwarded {
             client: down.peer,
             scheme: "http",
             local: &self.settings.locals[usize::from(down.listener)],
-            trusted: true,
+            trusted: down.trusted,
             id: &self.request_ids.next(self.unix_began + self.now),
         };
         let (input, out) = scratch.split();
-        let status_path = self.settings.status_path.as_deref();
-        let (mut exchange, local) = match Exchange::open(&input[start..end], &forwarded, status_path, out) {
+        let rules = Rules {
+            forwarded,
+            status_path: self.settings.status_path.as_deref(),
+            limits: &self.settings.limits,
+        };
+        let (mut exchange, local) = match Exchange::open(&input[start..end], &rules, out) {
             Ok(opened) => opened,
             Err(refusal) => return self.refuse(scratch, key, refusal),
         };
@@ -95,6 +100,8 @@ impl<N: Net> Pump<N> {
             request: None,
             request_pipe: None,
             response_pipe: None,
+            body_since: self.now,
+            body_bytes: 0,
             sent: false,
             upstream_shut: false,
             downstream_shut: false,
@@ -219,6 +226,10 @@ impl<N: Net> Pump<N> {
             Err(refusal) => return self.fail(scratch, key, Cause::BadRequest(refusal)),
         };
         down.input = scratch.rest(took.consumed, &mut self.pool);
+        if self.body_is_too_slow(flight_key, scratch.input().len()) {
+            return self.fail(scratch, key, Cause::ClientStall);
+        }
+        let flight = &mut self.flights[flight_key];
         let bytes = scratch.joined(&took);
         let up = &mut self.upstreams[up_key];
         let taken = match write(&mut up.stream, &mut up.ready, bytes) {
@@ -228,6 +239,8 @@ impl<N: Net> Pump<N> {
         flight.sent |= taken > 0;
         flight.whole = false;
         if taken < bytes.len() {
+            // Now it is the backend that keeps the body waiting.
+            (flight.body_since, flight.body_bytes) = (self.now, 0);
             flight.request = Some(self.pool.copy(&bytes[taken..]));
         }
         let timeouts = &self.settings.timeouts;
@@ -238,6 +251,19 @@ impl<N: Net> Pump<N> {
         };
         self.arm(key, wait.as_millis() as u64);
         Flow::Moved
+    }
+
+    /// A body must bring so many bytes a second, looked at over each time that it may stand still.
+    pub(super) fn body_is_too_slow(&mut self, flight_key: Key, came: usize) -> bool {
+        let flight = &mut self.flights[flight_key];
+        flight.body_bytes += came as u64;
+        let (span, rate) = (self.now - flight.body_since, self.settings.limits.body_rate);
+        if flight.exchange.is_tunnel() || span < self.settings.timeouts.stall.as_millis() as u64 {
+            return false;
+        }
+        let slow = flight.body_bytes < rate.saturating_mul(span) / 1_000 && !flight.exchange.request_done();
+        (flight.body_since, flight.body_bytes) = (self.now, 0);
+        slow
     }
 
     /// The backend takes no more of the request. It may have answered all the same, so its answer is awaited.
@@ -269,44 +295,19 @@ enum Found {
 }
 
 /// Looks for a request head behind empty lines; `scanned` bytes were looked at before.
-fn find_head(input: &[u8], scanned: usize) -> Result<Found, Refusal> {
+fn find_head(input: &[u8], scanned: usize, most: &Limits) -> Result<Found, Refusal> {
     let (start, unfinished) = scan::empty_lines(input, limits::EMPTY_LINES)?;
     let head = &input[start..];
     let end = if unfinished { None } else { scan::end_of_head(head, scanned.saturating_sub(start))? };
     let size = end.unwrap_or(head.len());
-    if size > limits::HEAD || (end.is_none() && size > limits::TARGET) {
+    if size > most.head || (end.is_none() && size > most.target) {
         let line = memchr::memchr(b'\n', head).unwrap_or(head.len());
-        if line > limits::TARGET + limits::METHOD + " HTTP/1.1\r".len() + 1 {
+        if line > most.target + limits::METHOD + " HTTP/1.1\r".len() + 1 {
             return Err(Refusal::TargetSize);
         }
     }
-    if size > limits::HEAD {
+    if size > most.head {
         return Err(Refusal::HeadSize);
     }
     Ok(end.map_or(Found::Part, |end| Found::Head { start, end: start + end }))
-}
-
-impl<N: Net> Pump<N> {
-    /// Answers a request that is not sent on.
-    fn reply_locally(&mut self, scratch: &mut Scratch, key: Key, exchange: &Exchange, local: Local) -> Flow {
-        let status;
-        let reply = match local {
-            Local::Status => {
-                status = (self.settings.status)();
-                Reply {
-                    status: 200,
-                    content_type: "application/json",
-                    fields: "Cache-Control: no-store\r\n",
-                    body: status.as_bytes(),
-                }
-            }
-            Local::MaxForwards { trace } => Reply {
-                status: if trace { 405 } else { 200 },
-                content_type: "text/plain",
-                fields: if trace { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" },
-                body: b"",
-            },
-        };
-        self.reply(scratch, key, &reply, exchange)
-    }
 }

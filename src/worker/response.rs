@@ -87,7 +87,8 @@ impl<N: Net> Pump<N> {
         up_key: Key,
         scanned: usize,
     ) -> Flow {
-        let keep = !self.draining;
+        let requests = self.downstreams[key].requests;
+        let keep = !self.draining && self.settings.limits.requests.is_none_or(|most| requests < most);
         let flight = &mut self.flights[flight_key];
         let begun = flight.exchange.response_begun();
         let (input, out) = scratch.split();
@@ -161,18 +162,5 @@ impl<N: Net> Pump<N> {
             self.arm_stall(key);
         }
         Flow::Moved
-    }
-
-    /// Waits for the next request.
-    pub(super) fn arm_idle(&mut self, key: Key) {
-        let timeouts = &self.settings.timeouts;
-        // What came of the next request in the same read is on its way from now on.
-        let begun = self.downstreams[key].input.is_some();
-        let wait = match (self.draining, begun) {
-            (true, _) => crate::limits::DRAIN_GRACE,
-            (false, true) => timeouts.head,
-            (false, false) => timeouts.idle,
-        };
-        self.arm(key, wait.as_millis() as u64);
     }
 }

@@ -141,6 +141,10 @@ impl<N: Net> Pump<N> {
         flight.sent |= turn.given > 0;
         flight.whole = false;
         self.stats.add(Counter::BytesIn, turn.taken);
+        if self.body_is_too_slow(flight_key, turn.taken as usize) {
+            return Some(self.fail(s, key, Cause::ClientStall));
+        }
+        let flight = &mut self.flights[flight_key];
         if turn.sender_ended || turn.sender_failed {
             return Some(self.fail(s, key, Cause::ClientClosed));
         }

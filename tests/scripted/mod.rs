@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use evenkeel::balance::{Backend, Table};
-use evenkeel::config::{BackendUrl, Retry, Timeouts};
+use evenkeel::config::BackendUrl;
 use evenkeel::limits;
 use evenkeel::stats::Block;
 use evenkeel::transport::{Net, Newcomer, Transport};
@@ -176,12 +176,9 @@ impl Balancer {
         };
         let table = Arc::new(Table::new((0..backends).map(backend).collect()));
         let settings = Arc::new(Settings {
-            timeouts: Timeouts::default(),
-            retry: Retry::default(),
             status_path: Some(limits::STATUS_PATH.to_owned()),
-            status: Box::new(String::new),
-            busy_poll: false,
             locals: vec!["127.0.0.1:8080".to_owned()],
+            ..Settings::default()
         });
         let kernel = Kernel { lines: Vec::new(), calls: Vec::new(), room, asked: None, writable: Vec::new() };
         let kernel = Rc::new(RefCell::new(kernel));
@@ -200,7 +197,7 @@ impl Balancer {
         };
         let stream = Stream { kernel: Rc::clone(&self.kernel), line };
         let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        self.pump.accepted(Newcomer { stream, peer, listener: 0 });
+        self.pump.accepted(Newcomer { stream, peer, listener: 0, counted: false });
         self.tick(None);
         Client(line)
     }

@@ -116,12 +116,12 @@ impl World {
         let table = Arc::new(table);
         let stats = Arc::new(Block::default());
         let settings = Arc::new(Settings {
-            busy_poll: false,
             timeouts,
             retry,
             status_path: Some("/lb-status".into()),
             status: Box::new(|| "{}".into()),
             locals: vec!["sim.local:80".into()],
+            ..Settings::default()
         });
         wires.say(|| format!("{timeouts:?} {retry:?}"));
         let wires = Rc::new(RefCell::new(wires));
@@ -258,7 +258,7 @@ impl World {
             let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.clients.len() as u8 + 1));
             self.clients.push(Client::new(line, script));
             let stream = Stream::new(line, &self.wires);
-            self.pump.accepted(Newcomer { stream, peer, listener: 0 });
+            self.pump.accepted(Newcomer { stream, peer, listener: 0, counted: false });
         }
         if self.drain_at.is_some_and(|at| now >= at) && !self.drained {
             self.drained = true;

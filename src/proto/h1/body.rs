@@ -23,6 +23,8 @@ pub enum Body {
 pub struct Relayed {
     /// Bytes of the input that belonged to the body.
     pub consumed: usize,
+    /// Bytes of the body itself among them.
+    pub data: usize,
     /// The part of the input that leaves as it is, behind what was written.
     pub pass: Range<usize>,
 }
@@ -46,19 +48,19 @@ impl Body {
     /// Takes what belongs to the body from `input`. It leaves as `pass`, or, where it must be framed anew
     /// (`chunked`) or its own frame taken off, as bytes appended to `out`.
     pub fn relay(&mut self, input: &[u8], chunked: bool, out: &mut Vec<u8>) -> Result<Relayed, Refusal> {
-        let mut relayed = Relayed { consumed: 0, pass: 0..0 };
+        let mut relayed = Relayed { consumed: 0, data: 0, pass: 0..0 };
         match self {
             Self::Done => {}
             Self::Length(left) => {
                 relayed.consumed = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                relayed.pass = 0..relayed.consumed;
+                (relayed.data, relayed.pass) = (relayed.consumed, 0..relayed.consumed);
                 *left -= relayed.consumed as u64;
                 if *left == 0 {
                     *self = Self::Done;
                 }
             }
             Self::UntilClose => {
-                relayed.consumed = input.len();
+                (relayed.consumed, relayed.data) = (input.len(), input.len());
                 if !chunked {
                     relayed.pass = 0..input.len();
                 } else if !input.is_empty() {
@@ -67,6 +69,7 @@ impl Body {
             }
             Self::Chunked(decoder) => {
                 while let Some(data) = decoder.decode(input, &mut relayed.consumed)? {
+                    relayed.data += data.len();
                     if chunked {
                         chunk::write(&input[data], out)
                     } else {

@@ -17,6 +17,8 @@ pub enum Refusal {
     HeadSize,
     /// A target longer than [`crate::limits::TARGET`].
     TargetSize,
+    /// A body longer than the limit set.
+    BodySize,
     /// A method longer than [`crate::limits::METHOD`].
     MethodSize,
     /// CONNECT: this is no forward proxy (RFC 9110 section 9.3.6).
@@ -60,6 +62,7 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::Connect => 405,
+            Self::BodySize => 413,
             Self::TargetSize => 414,
             Self::FieldCount | Self::HeadSize => 431,
             Self::CodingUnknown | Self::MethodSize => 501,
@@ -78,6 +81,7 @@ impl Refusal {
             Self::FieldCount => "too many header fields",
             Self::HeadSize => "header too large",
             Self::TargetSize => "request target too long",
+            Self::BodySize => "request body too large",
             Self::MethodSize => "method name too long",
             Self::Connect => "CONNECT is not served here",
             Self::Version => "HTTP version not supported",

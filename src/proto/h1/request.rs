@@ -84,9 +84,6 @@ impl<'h, 'b> Request<'h, 'b> {
         if method.len() > limits::METHOD {
             return Err(Refusal::MethodSize);
         }
-        if raw_target.len() > limits::TARGET {
-            return Err(Refusal::TargetSize);
-        }
         if method == "CONNECT" {
             return Err(Refusal::Connect);
         }
@@ -171,6 +168,16 @@ impl<'h, 'b> Request<'h, 'b> {
             self.facts.dropped |= 1 << i;
         }
         Ok(())
+    }
+
+    /// Fields in the head.
+    pub fn field_count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Bytes of the target as the client sent it.
+    pub fn target_len(&self) -> usize {
+        self.raw_target_len()
     }
 
     /// Whether the client means to keep the connection.

@@ -1,0 +1,126 @@
+//! When a wait is given up, and what is done then.
+
+use std::mem;
+
+use super::connection::{Phase, Stage};
+use super::pump::Pump;
+use super::scratch::Scratch;
+use crate::buffer::Buffer;
+use crate::exchange::Cause;
+use crate::slab::Key;
+use crate::transport::{Net, Pipe};
+
+impl<N: Net> Pump<N> {
+    /// Sets when the present wait is given up, in milliseconds from now. The wheel is only touched when it
+    /// would remind too late.
+    pub(super) fn arm(&mut self, key: Key, wait: u64) {
+        let down = &mut self.downstreams[key];
+        down.deadline = self.now + wait;
+        if down.deadline < down.reminder {
+            down.reminder = down.deadline;
+            self.wheel.insert(down.deadline, key);
+        }
+    }
+
+    /// Waits for the peer of a body or a tunnel to take or send more.
+    pub(super) fn arm_stall(&mut self, key: Key) {
+        let flight = self.downstreams[key].flight.and_then(|f| self.flights.get(f));
+        let tunnel = flight.is_some_and(|flight| flight.exchange.is_tunnel());
+        let timeouts = &self.settings.timeouts;
+        let wait = if tunnel { timeouts.tunnel } else { timeouts.stall };
+        self.arm(key, wait.as_millis() as u64);
+    }
+
+    /// Waits for the next request.
+    pub(super) fn arm_idle(&mut self, key: Key) {
+        let timeouts = &self.settings.timeouts;
+        // What came of the next request in the same read is on its way from now on.
+        let begun = self.downstreams[key].input.is_some();
+        let wait = match (self.draining, begun) {
+            (true, _) => crate::limits::DRAIN_GRACE,
+            (false, true) => timeouts.head,
+            (false, false) => timeouts.idle,
+        };
+        self.arm(key, wait.as_millis() as u64);
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.wheel.next()
+    }
+
+    /// Ends the waits that have lasted too long.
+    pub fn expire(&mut self) {
+        let mut expired = mem::take(&mut self.expired);
+        self.wheel.expire(self.now, &mut expired);
+        for key in expired.drain(..) {
+            self.remind(key);
+        }
+        self.expired = expired;
+    }
+
+    fn remind(&mut self, key: Key) {
+        let Some(down) = self.downstreams.get_mut(key) else { return };
+        // A reminder that a nearer one has overtaken.
+        if self.now < down.reminder {
+            return;
+        }
+        if self.now < down.deadline {
+            down.reminder = down.deadline;
+            self.wheel.insert(down.deadline, key);
+            if !down.registered {
+                self.register(key);
+            }
+            return;
+        }
+        down.reminder = u64::MAX;
+        let mut scratch = mem::take(&mut self.scratch);
+        self.expired(&mut scratch, key);
+        self.scratch = scratch;
+        self.enqueue(key);
+    }
+
+    /// The present wait of a connection has lasted too long.
+    pub(super) fn expired(&mut self, scratch: &mut Scratch, key: Key) {
+        let down = &self.downstreams[key];
+        match down.phase {
+            Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
+                self.reply_error(scratch, key, Cause::HeadTimeout, 408);
+            }
+            Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
+                self.close_downstream(key);
+            }
+            Phase::Flight => self.flight_expired(scratch, key),
+        }
+    }
+
+    fn flight_expired(&mut self, scratch: &mut Scratch, key: Key) {
+        let down = &self.downstreams[key];
+        let Some(flight_key) = down.flight else { return };
+        let flight = &self.flights[flight_key];
+        let held = |pipe: &Option<Pipe>| pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
+        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
+        let cause = match flight.stage {
+            Stage::Delay => {
+                self.retry(scratch, key, flight_key);
+                return;
+            }
+            Stage::Connecting { addresses } => {
+                self.next_address(scratch, key, flight_key, addresses, Cause::ConnectTimeout);
+                return;
+            }
+            Stage::Open if flight.exchange.is_tunnel() => Cause::TunnelIdle,
+            Stage::Open if down.output.is_some() || held(&flight.response_pipe) => Cause::ClientStall,
+            Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
+            Stage::Open if !flight.exchange.request_done() => Cause::ClientStall,
+            Stage::Open if flight.exchange.response_begun() => Cause::BackendStall,
+            Stage::Open => Cause::ResponseTimeout,
+        };
+        self.fail(scratch, key, cause);
+    }
+}
+
+/// More than empty lines: somebody waits for an answer to it.
+fn has_line(head: &Buffer) -> bool {
+    head.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+}

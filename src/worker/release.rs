@@ -1,0 +1,86 @@
+//! Letting go: of a client, of an exchange, of a connection to a backend.
+
+use super::connection::Stage;
+use super::pump::{Flow, Pump};
+use crate::balance::patience;
+use crate::id::BackendId;
+use crate::slab::Key;
+use crate::stats::Counter;
+use crate::transport::{Net, Transport};
+
+impl<N: Net> Pump<N> {
+    /// Closes a client's connection with all that belongs to it; with a reset where only that tells the
+    /// client that an answer was cut.
+    pub(super) fn close_downstream(&mut self, key: Key) -> Flow {
+        if let Some(mut down) = self.downstreams.remove(key) {
+            let flight = down.flight.and_then(|flight| self.flights.get(flight));
+            if down.output.is_some() || flight.is_some_and(|flight| flight.exchange.ends_by_close()) {
+                down.stream.abort();
+            }
+            if let Some(flight) = down.flight {
+                self.end_flight(flight, false);
+            }
+            down.input.into_iter().chain(down.output).for_each(|buffer| self.pool.give(buffer));
+            self.stats.sub(Counter::Downstreams);
+            if let (true, Some(clients)) = (down.counted, &self.settings.clients) {
+                clients.leave(down.peer);
+            }
+            self.net.closed();
+        }
+        Flow::Over
+    }
+
+    /// Lets go of an exchange; its upstream is kept for the next one or closed.
+    pub(super) fn end_flight(&mut self, key: Key, keep_upstream: bool) {
+        let Some(flight) = self.flights.remove(key) else { return };
+        self.stats.sub(Counter::Flights);
+        // A backend that answered early still waits for the rest of the request.
+        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
+        flight.request.into_iter().for_each(|buffer| self.pool.give(buffer));
+        let mut clean = flight.stage == Stage::Open;
+        for pipe in flight.request_pipe.into_iter().chain(flight.response_pipe) {
+            clean &= pipe.held() == 0;
+            self.give_pipe(pipe);
+        }
+        let Some(up_key) = flight.upstream else { return };
+        let up = &mut self.upstreams[up_key];
+        clean &= !unsent && up.input.is_none() && !up.ready.ended && !up.ready.failed;
+        let backend = up.backend;
+        let idle = self.idle_time(backend, flight.exchange.idle_most());
+        if keep_upstream && clean && idle > 0 && !self.draining && self.idle.push(backend, up_key) {
+            let up = &mut self.upstreams[up_key];
+            (up.owner, up.reused, up.idle_since, up.idle_until) = (None, true, self.now, self.now + idle);
+        } else {
+            self.close_upstream(up_key);
+        }
+    }
+
+    pub(super) fn close_upstream(&mut self, key: Key) {
+        if let Some(up) = self.upstreams.remove(key) {
+            up.input.into_iter().for_each(|buffer| self.pool.give(buffer));
+            self.stats.sub(Counter::Upstreams);
+            if self.settings.limits.backend_connections.is_some() {
+                self.table.backend(up.backend).disconnect();
+            }
+        }
+    }
+
+    /// For how many milliseconds an upstream may be used again: what was set, what the backend said
+    /// (`Keep-Alive: timeout=`, in seconds) and what was learnt of it, whichever is least.
+    fn idle_time(&self, backend: BackendId, told: Option<u64>) -> u64 {
+        let set = self.settings.timeouts.upstream_idle.as_millis() as u64;
+        let told = told.map_or(set, |seconds| {
+            let age = seconds.saturating_mul(1_000);
+            age - patience::margin(age)
+        });
+        let learnt = self.patience[backend.index()].limit(self.now).unwrap_or(set);
+        set.min(told).min(learnt)
+    }
+
+    /// Closes idle upstreams whose time is over.
+    pub fn prune_idle(&mut self) {
+        let (upstreams, now) = (&self.upstreams, self.now);
+        let stale = self.idle.prune(|key| upstreams.get(key).is_none_or(|up| up.idle_until <= now));
+        stale.into_iter().for_each(|key| self.close_upstream(key));
+    }
+}

@@ -1,0 +1,124 @@
+//! Answers that come from us.
+
+use super::connection::Phase;
+use super::pump::{Flow, Pump};
+use super::scratch::Scratch;
+use crate::exchange::{Cause, Exchange, Local};
+use crate::proto::h1::Refusal;
+use crate::proto::h1::reply::{Reply, reason};
+use crate::proto::h1::response::Connection;
+use crate::slab::Key;
+use crate::transport::Net;
+
+impl<N: Net> Pump<N> {
+    /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
+    pub(super) fn refuse(&mut self, scratch: &mut Scratch, key: Key, refusal: Refusal) -> Flow {
+        self.reply_error(scratch, key, Cause::BadRequest(refusal), refusal.status())
+    }
+
+    /// Ends an exchange, or what did not become one, with an error reply.
+    pub(super) fn reply_error(&mut self, s: &mut Scratch, key: Key, cause: Cause, status: u16) -> Flow {
+        self.stats.failed(cause);
+        log::debug!("{} answered with {status}: {}", self.downstreams[key].peer, cause.code());
+        let reason = reason(status);
+        let body = format!("{status} {reason}: {}\n", cause.text());
+        let fields = match status {
+            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
+            429 | 503 => "Retry-After: 1\r\n",
+            _ => "",
+        };
+        let reply =
+            Reply { status, content_type: "text/plain; charset=utf-8", fields, body: body.as_bytes() };
+        let down = &mut self.downstreams[key];
+        let Some(flight_key) = down.flight.take() else {
+            return self.send_reply(s, key, &reply, false, Connection::Close, true);
+        };
+        let exchange = &self.flights[flight_key].exchange;
+        let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
+        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
+        self.end_flight(flight_key, false);
+        self.send_reply(s, key, &reply, to_head, connection, unread)
+    }
+
+    /// Answers a request that has no exchange in flight.
+    pub(super) fn reply(
+        &mut self,
+        s: &mut Scratch,
+        key: Key,
+        reply: &Reply<'_>,
+        exchange: &Exchange,
+    ) -> Flow {
+        let unread = exchange.request_unread();
+        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
+        self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
+    }
+
+    pub(super) fn send_reply(
+        &mut self,
+        scratch: &mut Scratch,
+        key: Key,
+        reply: &Reply<'_>,
+        to_head: bool,
+        connection: Connection,
+        linger: bool,
+    ) -> Flow {
+        scratch.outbox.clear();
+        reply.write(to_head, connection, &mut scratch.outbox);
+        let down = &mut self.downstreams[key];
+        // What waited before it (an interim response) leaves first.
+        if let Some(output) = down.output.take() {
+            let mut both = output.filled().to_vec();
+            self.pool.give(output);
+            both.extend_from_slice(&scratch.outbox);
+            down.output = Some(self.pool.copy(&both));
+        } else if self.send_down(key, &scratch.outbox) == Flow::Over {
+            return Flow::Over;
+        }
+        let down = &mut self.downstreams[key];
+        if connection == Connection::Close {
+            down.phase = Phase::Flush { linger: linger || down.input.is_some() };
+            self.arm(key, self.settings.timeouts.stall.as_millis() as u64);
+        } else {
+            down.phase = Phase::Head;
+            self.arm_idle(key);
+        }
+        Flow::Moved
+    }
+
+    /// A client's address has too many connections: it is told, and this one closed.
+    pub(super) fn refuse_connection(&mut self, key: Key) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.reply_error(&mut scratch, key, Cause::TooManyConnections, 429);
+        self.scratch = scratch;
+        self.enqueue(key);
+    }
+
+    /// Answers a request that is not sent on.
+    pub(super) fn reply_locally(
+        &mut self,
+        scratch: &mut Scratch,
+        key: Key,
+        exchange: &Exchange,
+        local: Local,
+    ) -> Flow {
+        let status;
+        let reply = match local {
+            Local::Status => {
+                status = (self.settings.status)();
+                Reply {
+                    status: 200,
+                    content_type: "application/json",
+                    fields: "Cache-Control: no-store\r\n",
+                    body: status.as_bytes(),
+                }
+            }
+            Local::MaxForwards { trace } => Reply {
+                status: if trace { 405 } else { 200 },
+                content_type: "text/plain",
+                fields: if trace { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" },
+                body: b"",
+            },
+        };
+        self.reply(scratch, key, &reply, exchange)
+    }
+}
