@@ -1,13 +1,20 @@
 //! The short status: which backends are alive.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::balance::Table;
+use crate::exchange::cause::CODES;
+use crate::stats::Block;
 
 #[derive(Serialize)]
 struct Short {
     backends: Vec<Backend>,
     workers: Vec<Worker>,
+    /// Exchanges that ended other than well, by cause; causes that never came are left out.
+    failures: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
@@ -21,14 +28,17 @@ struct Backend {
     alive: bool,
 }
 
-/// `{"backends":[{"url":"http://localhost:8081","alive":true}, …],"workers":[{"connections":3}, …]}` and a line
-/// end. `connections` are each worker's open client connections.
-pub fn short(table: &Table, connections: impl Iterator<Item = u32>) -> String {
+/// `{"backends":[{"url":"http://localhost:8081","alive":true}, …],"workers":[{"connections":3}, …],
+/// "failures":{"no-backend":1}}` and a line end. `connections` are each worker's open client connections.
+pub fn short(table: &Table, connections: impl Iterator<Item = u32>, stats: &[Arc<Block>]) -> String {
     let backends = table.backends().iter();
     let backends = backends.map(|b| Backend { url: b.url().to_string(), alive: b.is_up() }).collect();
+    let count = |code| stats.iter().map(|block| block.failures(code)).sum::<u64>();
+    let counted = CODES.iter().enumerate().map(|(i, &code)| (code, count(i)));
+    let failures = counted.filter(|&(_, n)| n > 0).collect();
     let workers = connections.map(|connections| Worker { connections }).collect();
-    let mut text =
-        serde_json::to_string(&Short { backends, workers }).expect("strings and booleans are always JSON");
+    let mut text = serde_json::to_string(&Short { backends, workers, failures })
+        .expect("strings and booleans are always JSON");
     text.push('\n');
     text
 }

@@ -50,6 +50,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (listeners, addresses) = listen(config)?;
     let table = Arc::new(Table::new(resolve::backends(&config.backends)));
     let known_crew = Arc::new(OnceLock::<Arc<Crew>>::new());
+    let stats: Vec<_> = listeners.iter().map(|_| Arc::new(Block::default())).collect();
+    let status_stats = stats.clone();
     let (status_table, status_crew) = (Arc::clone(&table), Arc::clone(&known_crew));
     let settings = Arc::new(Settings {
         timeouts: config.timeouts,
@@ -62,7 +64,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         status_path: config.status_path.clone(),
         status: Box::new(move || {
             let connections = status_crew.get().into_iter().flat_map(|crew| crew.open());
-            admin::status::short(&status_table, connections)
+            admin::status::short(&status_table, connections, &status_stats)
         }),
         locals: addresses.iter().map(ToString::to_string).collect(),
     });
@@ -72,7 +74,6 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
     let probe = probe::spawn(Arc::clone(&table), config.health)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
-    let stats: Vec<_> = listeners.iter().map(|_| Arc::new(Block::default())).collect();
     let parts = listeners.into_iter().zip(&stats);
     let parts = parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats) }).collect();
     let no_worker = |e| StartError::System("cannot start a worker", e);

@@ -17,6 +17,8 @@ pub enum Cause {
     TooManyConnections,
     /// Every backend that could serve it has all the connections it may have.
     BackendFull,
+    /// This process is out of descriptors or memory for another connection.
+    Shortage,
     /// No backend is eligible.
     NoBackend,
     /// A connection to a backend was refused or failed.
@@ -66,7 +68,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 17] = [
+pub const CODES: [&str; 18] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -84,6 +86,7 @@ pub const CODES: [&str; 17] = [
     "response-cut",
     "backend-stall",
     "tunnel-idle",
+    "shortage",
 ];
 
 impl Cause {
@@ -107,6 +110,7 @@ impl Cause {
             Self::ResponseCut => 14,
             Self::BackendStall => 15,
             Self::TunnelIdle => 16,
+            Self::Shortage => 17,
         }
     }
 
@@ -124,6 +128,7 @@ impl Cause {
             Self::ClientClosed => "the client went away",
             Self::TooManyConnections => "too many connections from this address",
             Self::BackendFull => "every backend has all the connections it may have",
+            Self::Shortage => "the balancer is out of descriptors",
             Self::NoBackend => "no backend is available",
             Self::ConnectFailed => "no backend could be reached",
             Self::ConnectTimeout => "connecting to the backend took too long",
@@ -154,6 +159,7 @@ impl Cause {
             Self::BadRequest(_)
             | Self::TooManyConnections
             | Self::BackendFull
+            | Self::Shortage
             | Self::HeadTimeout
             | Self::ClientStall
             | Self::ClientClosed
@@ -170,7 +176,11 @@ impl Cause {
         let never_sent = standing.replayable && standing.retries > 0;
         let again = never_sent && standing.idempotent;
         match self {
-            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale | Self::BackendFull
+            Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::ConnectionStale
+            | Self::BackendFull
+            | Self::Shortage
                 if never_sent =>
             {
                 Verdict::Retry
@@ -179,7 +189,7 @@ impl Cause {
             Self::BadRequest(refusal) => Verdict::Reply(refusal.status()),
             Self::HeadTimeout | Self::ClientStall => Verdict::Reply(408),
             Self::TooManyConnections => Verdict::Reply(429),
-            Self::NoBackend | Self::BackendFull | Self::ConnectFailed => Verdict::Reply(503),
+            Self::NoBackend | Self::BackendFull | Self::Shortage | Self::ConnectFailed => Verdict::Reply(503),
             Self::ConnectTimeout | Self::ResponseTimeout | Self::BackendStall => Verdict::Reply(504),
             Self::ConnectionStale
             | Self::NoResponse

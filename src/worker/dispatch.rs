@@ -1,5 +1,7 @@
 //! Finding an upstream for an exchange, and another one when that fails.
 
+use std::io;
+
 use super::connection::{Ready, Stage, Upstream};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
@@ -51,9 +53,15 @@ impl<N: Net> Pump<N> {
             if limit.is_some_and(|most| !target.connect(most)) {
                 return Err(Cause::BackendFull);
             }
-            let Ok(stream) = self.net.dial(address, Token::Upstream(up_key).pack()) else {
-                limit.into_iter().for_each(|_| target.disconnect());
-                continue;
+            let stream = match self.net.dial(address, Token::Upstream(up_key).pack()) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    limit.into_iter().for_each(|_| target.disconnect());
+                    if is_shortage(&error) {
+                        return Err(Cause::Shortage);
+                    }
+                    continue;
+                }
             };
             self.upstreams.insert(Upstream {
                 stream,
@@ -210,4 +218,11 @@ impl<N: Net> Pump<N> {
             Err(cause) => self.fail(scratch, key, cause),
         }
     }
+}
+
+/// It is this process that lacks something, not the backend.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
 }
