@@ -3,7 +3,7 @@
 use crate::client::tunnel_acts;
 use crate::http::{Framing, Head, Reader, chunked};
 use crate::ledger::{
-    Answer, Broken, Fault, Frame, Ledger, Mood, Plan, Said, answer_body, request_body, tunnel_bytes,
+    Answer, Broken, Fault, Frame, Ledger, Mood, Plan, Said, Stream, answer_body, request_body, tunnel_bytes,
 };
 use crate::net::{Tail, Wires};
 use crate::peer::{Act, Peer, Wait};
@@ -19,7 +19,7 @@ pub(crate) struct Serving {
     /// The request at hand is whole.
     whole: bool,
     /// In a tunnel: the request, and what came.
-    tunnel: Option<(usize, Vec<u8>)>,
+    tunnel: Option<(usize, Stream)>,
     ended: bool,
     /// It closes when it has been idle for so long.
     patience: u64,
@@ -38,6 +38,8 @@ struct Current {
     number: usize,
     attempt: u32,
     answered: bool,
+    /// The body of the request.
+    body: Stream,
 }
 
 impl Serving {
@@ -118,10 +120,7 @@ impl Serving {
     fn take(&mut self, ledger: &mut Ledger) -> Result<(), String> {
         loop {
             if let Some((number, got)) = &mut self.tunnel {
-                got.extend(self.reader.take_rest());
-                let plan = ledger.plans[*number].tunnel.expect("it was asked for");
-                let meant = tunnel_bytes(*number, true, plan.from_client);
-                let fits = meant.starts_with(got);
+                let fits = got.take(&self.reader.take_rest());
                 return if fits { Ok(()) } else { Err(format!("wrong bytes in the tunnel of {number}")) };
             }
             if self.whole {
@@ -191,30 +190,35 @@ impl Serving {
             let go_on = format!("HTTP/1.1 100 Continue\r\nX-Answer: {number}.{attempt}\r\n\r\n");
             self.peer.acts.push_back(Act::Send(go_on.into_bytes()));
         }
-        self.current = Some(Current { number, attempt, answered: false });
+        self.current = Some(Current {
+            number,
+            attempt,
+            answered: false,
+            body: Stream::new(request_body(number, plan.body)),
+        });
         if early {
             self.answer(ledger);
         }
         Ok(())
     }
 
-    fn check_body(&self, ledger: &mut Ledger, done: bool) -> Result<(), String> {
-        let Some(current) = &self.current else { return Ok(()) };
+    fn check_body(&mut self, ledger: &mut Ledger, done: bool) -> Result<(), String> {
+        let Some(current) = &mut self.current else { return Ok(()) };
         let plan = &mut ledger.plans[current.number];
-        let meant = request_body(current.number, plan.body);
-        if done {
-            plan.seen_whole = true;
-            if plan.broken != Broken::No {
-                return Err(format!("the broken request {} was completed", current.number));
-            }
-        }
         let got = match plan.broken {
             // Some of the malformed chunk may have come.
             Broken::Body => &self.reader.body[..self.reader.body.len().min(plan.body)],
             _ => &self.reader.body[..],
         };
-        let fits = if done { meant == got } else { meant.starts_with(got) };
-        if fits { Ok(()) } else { Err(format!("request {} came with a wrong body", current.number)) }
+        let fits = current.body.take(&got[current.body.len()..]);
+        if !fits || (done && got.len() < plan.body) {
+            return Err(format!("request {} came with a wrong body", current.number));
+        }
+        if done && plan.broken != Broken::No {
+            return Err(format!("the broken request {} was completed", current.number));
+        }
+        plan.seen_whole |= done;
+        Ok(())
     }
 
     /// Says what the script has for this attempt.
@@ -234,8 +238,8 @@ impl Serving {
         self.babbles = answer.fault == Fault::Extra;
         self.peer.acts.extend(acts);
         if answer.status == 101 && answer.fault == Fault::None {
-            self.tunnel = Some((number, Vec::new()));
             let t = plan.tunnel.expect("101 is planned for tunnels");
+            self.tunnel = Some((number, Stream::new(tunnel_bytes(number, true, t.from_client))));
             let data = tunnel_bytes(number, false, t.from_backend);
             self.peer.acts.extend(tunnel_acts(data, t.backend_waits, t.quiet));
         }

@@ -203,6 +203,30 @@ impl Ledger {
     }
 }
 
+/// Bytes that are to come, and how many of them did.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    meant: Vec<u8>,
+    got: usize,
+}
+
+impl Stream {
+    pub(crate) fn new(meant: Vec<u8>) -> Self {
+        Self { meant, got: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.got
+    }
+
+    /// Bytes that came; false when they are not those that were meant.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> bool {
+        let fits = self.meant[self.got..].starts_with(bytes);
+        self.got += bytes.len() * usize::from(fits);
+        fits
+    }
+}
+
 /// The body of a request.
 pub(crate) fn request_body(number: usize, len: usize) -> Vec<u8> {
     rng::bytes(number as u64 * 64, len)
