@@ -5,6 +5,7 @@
 mod backend;
 mod client;
 mod http;
+mod kernel;
 mod ledger;
 mod net;
 mod peer;

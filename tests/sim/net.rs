@@ -6,11 +6,15 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use evenkeel::transport::{Net, Transport};
+use evenkeel::transport::{Net, Newcomer, Pipe, Transport};
 use evenkeel::worker::Ready;
 
-use crate::pipe::{End, Pipe};
+use crate::kernel::Kernel;
+use crate::pipe::{self, End};
 use crate::rng::Rng;
+
+/// Bytes that one call splices at most.
+const SPLICED: usize = 48 * 1024;
 
 /// Where a connect stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +32,9 @@ enum Connect {
 #[derive(Debug)]
 pub(crate) struct Line {
     /// Far to near.
-    inbound: Pipe,
+    inbound: pipe::Pipe,
     /// Near to far.
-    outbound: Pipe,
+    outbound: pipe::Pipe,
     connect: Connect,
     /// The near end is watched under this token.
     token: Option<usize>,
@@ -86,6 +90,8 @@ pub(crate) struct Wires {
     stale: Vec<usize>,
     /// Calls by the balancer that got somewhere.
     pub(crate) moves: u64,
+    /// Made when the first body is spliced.
+    kernel: Option<Kernel>,
     /// What happened, when somebody wants to know.
     pub(crate) trace: Option<Vec<String>>,
 }
@@ -111,6 +117,7 @@ impl Wires {
             arrivals: Vec::new(),
             stale: Vec::new(),
             moves: 0,
+            kernel: None,
             trace: traced.then(Vec::new),
         }
     }
@@ -127,7 +134,7 @@ impl Wires {
             Splits::Random => (self.capacity / self.rng.pick(&shares)).max(40),
             Splits::Whole => self.capacity,
         };
-        let (inbound, outbound) = (Pipe::new(capacity()), Pipe::new(capacity()));
+        let (inbound, outbound) = (pipe::Pipe::new(capacity()), pipe::Pipe::new(capacity()));
         let pace = if self.splits == Splits::Whole { 100 } else { self.rng.pick(&[20, 50, 90, 100]) };
         self.lines.push(Line {
             inbound,
@@ -417,6 +424,39 @@ impl Transport for Stream {
         self.aborted = true;
     }
 
+    const SPLICES: bool = true;
+
+    fn splice_in(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        let wires = &mut *self.wires.borrow_mut();
+        let mut bytes = vec![0; most.min(SPLICED)];
+        let taken = wires.lines[self.id].near_read(&mut bytes)?;
+        wires.moves += 1;
+        let id = self.id;
+        wires.say(|| format!("line {id} near splices {taken} bytes in"));
+        if taken == 0 {
+            return Ok(0);
+        }
+        let kernel = wires.kernel.get_or_insert_with(Kernel::new);
+        let moved = kernel.fill(pipe, &bytes[..taken])?;
+        wires.lines[id].inbound.put_back(&bytes[moved..taken]);
+        if moved == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(moved) }
+    }
+
+    fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        let wires = &mut *self.wires.borrow_mut();
+        let id = self.id;
+        let line = &mut wires.lines[id];
+        line.near_write(b"")?;
+        if line.outbound.is_full() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let bytes = wires.kernel.get_or_insert_with(Kernel::new).drain(pipe)?;
+        wires.lines[id].outbound.put_all(&bytes);
+        wires.moves += 1;
+        wires.say(|| format!("line {id} near splices {} bytes out", bytes.len()));
+        Ok(bytes.len())
+    }
+
     fn connected(&mut self) -> io::Result<bool> {
         let line = &mut self.wires.borrow_mut().lines[self.id];
         match line.connect {
@@ -446,13 +486,23 @@ impl Drop for Stream {
 
 /// The balancer's way to the network.
 #[derive(Debug)]
-pub(crate) struct SimNet(pub(crate) Rc<RefCell<Wires>>);
+pub(crate) struct SimNet {
+    wires: Rc<RefCell<Wires>>,
+    /// Given to another worker, who is always the same one again.
+    passed: Rc<RefCell<Vec<Newcomer<Stream>>>>,
+}
+
+impl SimNet {
+    pub(crate) fn new(wires: &Rc<RefCell<Wires>>, passed: &Rc<RefCell<Vec<Newcomer<Stream>>>>) -> Self {
+        Self { wires: Rc::clone(wires), passed: Rc::clone(passed) }
+    }
+}
 
 impl Net for SimNet {
     type Stream = Stream;
 
     fn dial(&mut self, address: SocketAddr, token: usize) -> io::Result<Stream> {
-        let wires = &mut *self.0.borrow_mut();
+        let wires = &mut *self.wires.borrow_mut();
         let host = wires.hosts.iter().find(|(a, _)| *a == address).expect("the table has known addresses").1;
         wires.moves += 1;
         let slow = wires.splits == Splits::Random;
@@ -468,11 +518,23 @@ impl Net for SimNet {
         if host == Host::Up {
             wires.arrivals.push((id, address));
         }
-        Ok(Stream::new(id, &self.0))
+        Ok(Stream::new(id, &self.wires))
+    }
+
+    fn lighter(&self) -> Option<usize> {
+        self.wires.borrow_mut().rng.chance(20).then_some(1)
+    }
+
+    fn pass(&self, _to: usize, newcomer: Newcomer<Stream>) -> Result<(), Newcomer<Stream>> {
+        if self.wires.borrow_mut().rng.chance(20) {
+            return Err(newcomer);
+        }
+        self.passed.borrow_mut().push(newcomer);
+        Ok(())
     }
 
     fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
-        let line = &mut self.0.borrow_mut().lines[stream.id];
+        let line = &mut self.wires.borrow_mut().lines[stream.id];
         assert!(line.token.is_none(), "a connection is registered once");
         // The kernel tells at once what is already so.
         (line.token, line.edge) = (Some(token), true);

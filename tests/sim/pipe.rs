@@ -66,6 +66,26 @@ impl Pipe {
         taken
     }
 
+    /// More than there is room for, as a kernel may take when it is given whole pages.
+    pub(crate) fn put_all(&mut self, bytes: &[u8]) {
+        self.flying.extend_from_slice(bytes);
+    }
+
+    /// Has no room; the sender waits to hear of some.
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.starved |= self.space() == 0;
+        self.space() == 0
+    }
+
+    /// Returns the last bytes that were taken.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        let rest = self.arrived.split_off(self.taken);
+        self.arrived.clear();
+        self.arrived.extend_from_slice(bytes);
+        self.arrived.extend(rest);
+        self.taken = 0;
+    }
+
     pub(crate) fn take(&mut self, into: &mut [u8]) -> usize {
         let n = self.arrived().min(into.len());
         into[..n].copy_from_slice(&self.arrived[self.taken..self.taken + n]);

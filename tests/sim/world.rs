@@ -43,6 +43,8 @@ pub(crate) struct Plot {
 /// Everything in a run.
 pub(crate) struct World {
     wires: Rc<RefCell<Wires>>,
+    /// Connections on their way from one worker to another.
+    passed: Rc<RefCell<Vec<Newcomer<Stream>>>>,
     pump: Pump<SimNet>,
     table: Arc<Table>,
     stats: Arc<Block>,
@@ -125,13 +127,15 @@ impl World {
         });
         wires.say(|| format!("{timeouts:?} {retry:?}"));
         let wires = Rc::new(RefCell::new(wires));
-        let pump = Pump::new(SimNet(Rc::clone(&wires)), Arc::clone(&table), settings, Arc::clone(&stats));
+        let passed = Rc::default();
+        let pump = Pump::new(SimNet::new(&wires, &passed), Arc::clone(&table), settings, Arc::clone(&stats));
         let restless = !calm && !plot.timeless && rng.chance(60);
         let backend_patience = if restless { rng.between(1, 600) } else { u64::MAX };
         let eager = plot.mood == Mood::Rough && !plot.timeless;
         let drain_at = (eager && rng.chance(10)).then(|| rng.below(800));
         Self {
             wires,
+            passed,
             pump,
             table,
             stats,
@@ -324,6 +328,9 @@ impl World {
             self.pump.event(Token::unpack(token), ready);
         }
         self.pump.run_queue();
+        for newcomer in self.passed.take() {
+            self.pump.adopt(newcomer);
+        }
         self.pump.expire();
         if now >= self.pruned + millis(limits::PRUNE_INTERVAL) {
             self.pruned = now;
