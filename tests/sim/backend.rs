@@ -360,10 +360,11 @@ fn garbage(kind: u64) -> &'static [u8] {
     match kind {
         0 => b"\0\x01\x02\x03\r\n\r\n",
         1 => b"HTTP/2.0 200 OK\r\n\r\n",
-        2 => b"SSH-2.0-OpenSSH_9.2\r\n",
-        3 => b"HTTP/1.1 2000 OK\r\n\r\n",
-        4 => b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-        _ => b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+        2 => b"HTTP/1.1 2000 OK\r\n\r\n",
+        3 => b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        4 => b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+        // As far as it goes it could be the beginning of a head.
+        _ => b"SSH-2.0-OpenSSH_9.2\r\n",
     }
 }
 

@@ -17,12 +17,15 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use ledger::Mood;
+use ledger::{Mood, Outcome};
 use net::Splits;
 use world::{Plot, World};
 
 /// Seeds of a plain test run.
 const SEEDS: u64 = 4000;
+/// Conversations of a plain test run that are cut up, and in how many ways.
+const SPLIT_SEEDS: u64 = 500;
+const SPLITS: u64 = 8;
 /// Lines of a trace that are shown.
 const SHOWN: usize = 4000;
 
@@ -80,21 +83,72 @@ fn failing(seeds: u64, wrong: impl Fn(u64) -> Option<String> + Sync) -> Vec<(u64
     failed
 }
 
-#[test]
-fn every_conversation_ends_well_or_is_cut() {
-    let failed = match number("SIM_SEED") {
-        Some(seed) => vec![(seed, String::new())],
-        None => failing(number("SIM_SEEDS").unwrap_or(SEEDS), |seed| run(plot(seed)).0.into_iter().next()),
-    };
+/// Fails with the trace of the first of those seeds.
+fn show(failed: &[(u64, String)], test: &str, replay: impl Fn(u64) -> (Vec<String>, Vec<String>)) {
     let Some(&(first, _)) = failed.first() else { return };
-    let (wrongs, trace) = run(Plot { traced: true, ..plot(first) });
+    let (wrongs, trace) = replay(first);
     for line in &trace[trace.len().saturating_sub(SHOWN)..] {
         println!("{line}");
     }
+    let all: String = failed.iter().map(|(seed, wrong)| format!("{seed}: {wrong}\n")).collect();
     assert!(
         wrongs.is_empty(),
-        "seed {first}: {}\nreplay it with SIM_SEED={first} cargo test --test sim\nseeds that fail:\n{}",
-        wrongs.join("\n"),
-        failed.iter().map(|(seed, wrong)| format!("{seed}: {wrong}\n")).collect::<String>()
+        "seed {first}: {}\nreplay it with SIM_SEED={first} cargo test --test sim {test}\nseeds that fail:\n{all}",
+        wrongs.join("\n")
     );
+}
+
+/// The seed that was asked for, or those that fail.
+fn seeds(plain: u64, wrong: impl Fn(u64) -> Option<String> + Sync) -> Vec<(u64, String)> {
+    match number("SIM_SEED") {
+        Some(seed) => vec![(seed, String::new())],
+        None => failing(number("SIM_SEEDS").unwrap_or(plain), wrong),
+    }
+}
+
+#[test]
+fn every_conversation_ends_well_or_is_cut() {
+    let failed = seeds(SEEDS, |seed| run(plot(seed)).0.into_iter().next());
+    show(&failed, "ends_well", |seed| run(Plot { traced: true, ..plot(seed) }));
+}
+
+/// One conversation without anything that depends on who is faster.
+fn timeless(seed: u64, splits: Splits, net_seed: u64) -> Plot {
+    Plot { seed, net_seed, mood: Mood::Rough, splits, timeless: true, traced: false }
+}
+
+/// What became of each request when the bytes were cut up in that way.
+fn outcomes(plot: Plot) -> (Vec<Outcome>, Vec<String>, Vec<String>) {
+    let mut world = World::new(plot);
+    world.run();
+    let outcomes = world.ledger.plans.iter().map(|plan| plan.outcome.clone()).collect();
+    (outcomes, std::mem::take(&mut world.ledger.wrongs), world.take_trace())
+}
+
+/// The first way of cutting that changes something.
+fn differs(seed: u64, traced: bool) -> (Vec<String>, Vec<String>) {
+    let (whole, wrongs, trace) = outcomes(Plot { traced, ..timeless(seed, Splits::Whole, 0) });
+    if !wrongs.is_empty() {
+        return (wrongs, trace);
+    }
+    for net_seed in 1..=SPLITS {
+        let (cut, wrongs, mut cut_trace) =
+            outcomes(Plot { traced, ..timeless(seed, Splits::Random, net_seed) });
+        if !wrongs.is_empty() {
+            return (wrongs, cut_trace);
+        }
+        if cut != whole {
+            let mut traces = trace;
+            traces.push("the same in pieces:".into());
+            traces.append(&mut cut_trace);
+            return (vec![format!("in one piece {whole:?}, in pieces {cut:?}")], traces);
+        }
+    }
+    (Vec::new(), Vec::new())
+}
+
+#[test]
+fn any_split_of_the_bytes_gives_the_same_outcome() {
+    let failed = seeds(SPLIT_SEEDS, |seed| differs(seed, false).0.into_iter().next());
+    show(&failed, "any_split", |seed| differs(seed, true));
 }

@@ -306,11 +306,11 @@ impl Author<'_> {
         match if self.timeless && bodied { 2 + drawn % 4 } else { drawn } {
             0 => Fault::CloseInstead,
             1 => Fault::Cut { at, reset: false },
-            2 => Fault::Garbage(self.rng.below(6)),
+            2 => Fault::Garbage(self.rng.below(if self.timeless && bodied { 5 } else { 6 })),
             3 | 4 => Fault::Misframed(self.rng.below(9)),
             5 if !tunnel => Fault::Switch,
             5 => Fault::CloseInstead,
-            6 => Fault::Cut { at, reset: self.timeless || tunnel },
+            6 => Fault::Cut { at, reset: false },
             7 => Fault::ResetInstead,
             8 => Fault::Stall,
             9 if tunnel => Fault::CloseAfter,
