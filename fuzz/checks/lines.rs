@@ -1,7 +1,7 @@
 //! A second reader of heads, as plain as can be, to hold against the first.
 
 /// Names of fields that are never copied: hop by hop, or written anew by us.
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "connection",
     "content-length",
     "expect",
@@ -18,6 +18,7 @@ const OURS: [&str; 16] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-request-id",
 ];
 /// Hop by hop without exception.
 const NEVER: [&str; 5] =

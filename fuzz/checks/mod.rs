@@ -19,6 +19,7 @@ const FORWARDED: Forwarded<'_> = Forwarded {
     scheme: "http",
     local: "127.0.0.1:8080",
     trusted: true,
+    id: b"0123",
 };
 
 /// Checks the promises that this target is about.

@@ -1,5 +1,5 @@
 use evenkeel::limits;
-use evenkeel::proto::h1::request::{self, Request};
+use evenkeel::proto::h1::request::{self, Forwarded, Request};
 use evenkeel::proto::h1::target::Target;
 use evenkeel::proto::h1::{Framing, Refusal, Version, scan};
 
@@ -16,10 +16,16 @@ pub(crate) fn request_head(bytes: &[u8]) {
     if request.max_forwards == Some(0) {
         return;
     }
+    for trusted in [false, true] {
+        check(head, &request, trusted);
+    }
+}
+
+fn check(head: &[u8], request: &Request<'_, '_>, trusted: bool) {
     let mut out = Vec::new();
-    request.write(&FORWARDED, &mut out);
+    request.write(&Forwarded { trusted, ..FORWARDED }, &mut out);
     assert_eq!(scan::end_of_head(&out, 0), Ok(Some(out.len())), "one head, no more");
-    check_fields(head, &out, &request);
+    check_fields(head, &out, request, trusted);
 
     let mut space = request::fields();
     let again = match Request::parse(&out, &mut space) {
@@ -28,10 +34,10 @@ pub(crate) fn request_head(bytes: &[u8]) {
         Err(Refusal::FieldCount) if Lines::read(head).0.len() + 8 > limits::FIELDS => return,
         Err(refusal) => panic!("{refusal:?} in what was written: {}", String::from_utf8_lossy(&out)),
     };
-    check_same(&request, &again);
+    check_same(request, &again);
 }
 
-fn check_fields(head: &[u8], out: &[u8], request: &Request<'_, '_>) {
+fn check_fields(head: &[u8], out: &[u8], request: &Request<'_, '_>, trusted: bool) {
     let (before, after) = (Lines::read(head), Lines::read(out));
     after.check_sent();
     assert_eq!(after.all("host").count(), 1);
@@ -39,9 +45,18 @@ fn check_fields(head: &[u8], out: &[u8], request: &Request<'_, '_>) {
     assert!(after.all("connection").all(|value| value == b"upgrade"));
     assert_eq!(after.all("connection").count(), after.all("upgrade").count());
     assert!(after.all("via").last().is_some_and(|via| via.ends_with(b" evenkeel")));
-    let ours = ["x-forwarded-for", "x-forwarded-proto"];
-    assert!(ours.iter().all(|name| after.all(name).count() == 1));
+    assert_eq!(after.all("x-forwarded-for").count(), 1);
     assert!(after.all("x-forwarded-for").all(|value| value.ends_with(b"192.0.2.10")));
+    if trusted {
+        assert!(["x-forwarded-proto", "x-request-id"].iter().all(|name| after.all(name).count() > 0));
+    } else {
+        let only =
+            |name, value: &[u8]| assert!(after.all(name).eq([value]), "{name} is not the one we write");
+        only("x-forwarded-for", b"192.0.2.10");
+        only("x-forwarded-proto", b"http");
+        only("x-request-id", b"0123");
+        assert!(after.all("x-forwarded-host").eq(request.authority));
+    }
     if request.max_forwards.is_some() {
         assert_eq!(after.all("max-forwards").count(), 1, "a second Max-Forwards was passed on");
     }

@@ -73,6 +73,13 @@ fn added() -> Vec<Case> {
             .backend_has("Via: 1.1 other\r\n")
             .backend_has("Via: 1.1 evenkeel"),
         passed("X-Forwarded-For", "ours", get("")).backend_has("\r\nX-Forwarded-For: 127.0.0.1\r\n"),
+        passed("X-Forwarded-For, the client's own is replaced", "ours", get("X-Forwarded-For: 198.51.100.7"))
+            .backend_lacks("198.51.100.7"),
+        passed("X-Request-Id", "ours", get("")).backend_has("\r\nX-Request-Id: "),
+        passed("X-Request-Id, the client's own is replaced", "ours", get("X-Request-Id: mine"))
+            .backend_lacks("mine"),
+        passed("Connection names X-Request-Id", "R7.6.1", get("Connection: X-Request-Id"))
+            .backend_has("\r\nX-Request-Id: "),
         passed("X-Forwarded-Proto, the client's own is replaced", "ours", get("X-Forwarded-Proto: https"))
             .backend_lacks("https"),
         passed("X-Forwarded-Host, the client's own is replaced", "ours", get("X-Forwarded-Host: evil.test"))
