@@ -89,7 +89,6 @@ fn exchange(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                let path = Some(black_box(limits::STATUS_PATH));
                 let opened = Exchange::open(black_box(head), &rules(), &mut out);
                 black_box(opened.expect("well formed"))
             });
@@ -98,7 +97,6 @@ fn exchange(c: &mut Criterion) {
     group.bench_function("request-and-response", |b| {
         b.iter(|| {
             out.clear();
-            let path = Some(black_box(limits::STATUS_PATH));
             let opened = Exchange::open(black_box(samples::SMALL), &rules(), &mut out);
             let (mut exchange, _) = opened.expect("well formed");
             exchange.request(b"", &mut out).expect("no body");

@@ -4,7 +4,7 @@ use evenkeel::proto::h1::request::{self, Request};
 use evenkeel::proto::h1::response::Response;
 use evenkeel::proto::h1::{Body, Framing, Refusal, scan};
 
-use super::FORWARDED;
+use super::rules;
 use super::split::{Cut, Pieces, seed};
 
 /// Stands between what the client sends and what the backend sends.
@@ -107,7 +107,7 @@ fn exchange(client: &mut Pieces<'_>, backend: &mut Pieces<'_>) -> Option<Told> {
         Ok(head) => head?,
         Err(refusal) => return Some(told(&sent, None, End::Refused(refusal))),
     };
-    let (mut exchange, local) = match Exchange::open(&head, &FORWARDED, None, &mut sent.to_backend) {
+    let (mut exchange, local) = match Exchange::open(&head, &rules(), &mut sent.to_backend) {
         Ok(opened) => opened,
         Err(refusal) => return Some(told(&sent, None, End::Refused(refusal))),
     };
@@ -268,7 +268,7 @@ fn answer_early(client: &[u8], backend: &[u8]) {
     let mut client = Pieces::new(client, Cut::Whole);
     let Ok(Some(head)) = receive_head(&mut client) else { return };
     let mut sent = Sent::default();
-    let Ok((mut exchange, None)) = Exchange::open(&head, &FORWARDED, None, &mut sent.to_backend) else {
+    let Ok((mut exchange, None)) = Exchange::open(&head, &rules(), &mut sent.to_backend) else {
         return;
     };
     if exchange.request_done() {
