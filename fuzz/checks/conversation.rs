@@ -1,10 +1,11 @@
-use evenkeel::exchange::{Cause, Exchange, Local};
+use evenkeel::config::Limits;
+use evenkeel::exchange::{Cause, Exchange, Local, Rules};
 use evenkeel::limits;
 use evenkeel::proto::h1::request::{self, Request};
 use evenkeel::proto::h1::response::Response;
 use evenkeel::proto::h1::{Body, Framing, Refusal, scan};
 
-use super::rules;
+use super::FORWARDED;
 use super::split::{Cut, Pieces, seed};
 
 /// Stands between what the client sends and what the backend sends.
@@ -107,7 +108,7 @@ fn exchange(client: &mut Pieces<'_>, backend: &mut Pieces<'_>) -> Option<Told> {
         Ok(head) => head?,
         Err(refusal) => return Some(told(&sent, None, End::Refused(refusal))),
     };
-    let (mut exchange, local) = match Exchange::open(&head, &rules(), &mut sent.to_backend) {
+    let (mut exchange, local) = match open(&head, &mut sent.to_backend) {
         Ok(opened) => opened,
         Err(refusal) => return Some(told(&sent, None, End::Refused(refusal))),
     };
@@ -117,6 +118,11 @@ fn exchange(client: &mut Pieces<'_>, backend: &mut Pieces<'_>) -> Option<Told> {
     }
     let end = move_all(&mut exchange, client, backend, &mut sent);
     Some(told(&sent, Some(&exchange), end))
+}
+
+fn open(head: &[u8], out: &mut Vec<u8>) -> Result<(Exchange, Option<Local>), Refusal> {
+    let rules = Rules { forwarded: FORWARDED, status_path: None, limits: &Limits::default() };
+    Exchange::open(head, &rules, out)
 }
 
 /// A request head with the empty lines before it taken off.
@@ -268,7 +274,7 @@ fn answer_early(client: &[u8], backend: &[u8]) {
     let mut client = Pieces::new(client, Cut::Whole);
     let Ok(Some(head)) = receive_head(&mut client) else { return };
     let mut sent = Sent::default();
-    let Ok((mut exchange, None)) = Exchange::open(&head, &rules(), &mut sent.to_backend) else {
+    let Ok((mut exchange, None)) = open(&head, &mut sent.to_backend) else {
         return;
     };
     if exchange.request_done() {
