@@ -10,10 +10,6 @@ mod split;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use std::sync::LazyLock;
-
-use evenkeel::config::Limits;
-use evenkeel::exchange::Rules;
 use evenkeel::limits;
 use evenkeel::proto::h1::request::Forwarded;
 use evenkeel::proto::h1::scan;
@@ -25,12 +21,6 @@ const FORWARDED: Forwarded<'_> = Forwarded {
     trusted: true,
     id: b"0123",
 };
-
-/// What evenkeel holds requests to without a flag.
-fn rules() -> Rules<'static> {
-    static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    Rules { forwarded: FORWARDED, status_path: None, limits: &LIMITS }
-}
 
 /// Checks the promises that this target is about.
 pub(crate) fn run(target: &str, bytes: &[u8]) {

@@ -28,7 +28,8 @@ pub struct Exchange {
     version: Version,
     to_head: bool,
     idempotent: bool,
-    upgrade: bool,
+    /// The protocols that may be switched to.
+    upgrade: Option<Box<[u8]>>,
     tunnel: bool,
     ends_by_close: bool,
     /// The downstream may be kept when this is over.
@@ -109,7 +110,7 @@ impl Exchange {
             version: request.version,
             to_head: request.method == "HEAD",
             idempotent: request.is_idempotent(),
-            upgrade: request.upgrade.is_some(),
+            upgrade: request.upgrade.map(Box::from),
             tunnel: false,
             ends_by_close: false,
             keep_downstream: request.persistent(),
@@ -153,8 +154,24 @@ impl Exchange {
     }
 
     /// Takes what the backend sent. `scanned` says how many bytes of `input` were there at the last call;
-    /// `keep` whether the downstream may outlive this response.
+    /// `keep` whether the downstream may outlive this response. After an error, nothing of `out` may leave.
     pub fn response(
+        &mut self,
+        input: &[u8],
+        scanned: usize,
+        keep: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Took, Cause> {
+        let begun = self.response_begun();
+        let took = self.take_response(input, scanned, keep, out);
+        if took.is_err() && !begun {
+            // The client has seen nothing of it, so it can still be told.
+            self.phase = Phase::Head;
+        }
+        took
+    }
+
+    fn take_response(
         &mut self,
         input: &[u8],
         scanned: usize,
@@ -219,7 +236,8 @@ impl Exchange {
 
     /// RFC 9110 section 7.8: from here on both sides speak another protocol.
     fn switch(&mut self, response: &Response<'_, '_>, out: &mut Vec<u8>) -> Result<(), Cause> {
-        if !self.upgrade || !self.request.is_done() {
+        let asked = self.upgrade.as_deref().is_some_and(|asked| response.switches_to_one_of(asked));
+        if !asked || !self.request.is_done() {
             return Err(Cause::UnexpectedResponse);
         }
         response.write(Framing::None, Connection::Kept, out);

@@ -184,6 +184,16 @@ impl Author<'_> {
         if expect && self.rng.chance(80) {
             acts.push(Act::Await(Wait::AnyAnswers(at + 1)));
         }
+        let sent = self.body(number, body, chunk, broken);
+        self.send(sent, acts);
+        if tunnel.is_some() {
+            acts.push(Act::Await(Wait::Forever));
+        }
+        closes || upgrade
+    }
+
+    /// The body of a request as it is sent, with something malformed in place of its last chunk if it is broken.
+    fn body(&mut self, number: usize, body: usize, chunk: Option<usize>, broken: Broken) -> Vec<u8> {
         let data = request_body(number, body);
         let mut sent = match chunk {
             Some(size) => chunked(&data, size, self.rng.pick(&["", "", "X-Sum: 1\r\n", "Host: evil\r\n"])),
@@ -198,11 +208,7 @@ impl Author<'_> {
             sent.extend_from_slice(bad);
             sent.extend_from_slice(b"\r\n0\r\n\r\n");
         }
-        self.send(sent, acts);
-        if tunnel.is_some() {
-            acts.push(Act::Await(Wait::Forever));
-        }
-        closes || upgrade
+        sent
     }
 
     /// Sends it, with pauses or without.

@@ -107,7 +107,7 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 
     fn read_fields(&mut self) -> Result<(), Refusal> {
-        let (mut upgrade, mut max_forwards) = (None, None);
+        let (mut upgrade, mut max_forwards, mut expect) = (None, None, 0);
         for (i, field) in self.fields.iter().enumerate() {
             let name = field::name(field.name.as_bytes());
             if name == Name::Other || self.facts.note(i, name, field.value)? {
@@ -117,8 +117,12 @@ impl<'h, 'b> Request<'h, 'b> {
                 Name::Host if self.authority.is_some() => return Err(Refusal::HostRepeated),
                 Name::Host if !target::is_authority(field.value) => return Err(Refusal::HostInvalid),
                 Name::Host => self.authority = Some(field.value),
-                Name::Expect => self.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue"),
+                Name::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => expect |= 1 << i,
                 Name::Upgrade => upgrade = Some(field.value),
+                // Which of the two holds would be a guess, and one of them would be passed on.
+                Name::MaxForwards if max_forwards.is_some() && self.counts_hops() => {
+                    return Err(Refusal::MaxForwards);
+                }
                 Name::MaxForwards => max_forwards = Some((i, field.value)),
                 Name::XForwardedHost => self.theirs.host |= 1 << i,
                 Name::XForwardedProto => self.theirs.scheme |= 1 << i,
@@ -135,9 +139,9 @@ impl<'h, 'b> Request<'h, 'b> {
         }
         self.facts.drop_named(self.fields);
         self.framing = self.facts.framing(self.version)?.unwrap_or(Framing::None);
-        if self.version == Version::Http10 {
-            self.expects_continue = false;
-        } else if self.facts.upgrade {
+        // Connection may have named it: what is not passed on is not waited for.
+        self.expects_continue = expect & !self.facts.dropped != 0;
+        if self.version == Version::Http11 && self.facts.upgrade {
             // An upgrade to h2c would take the exchange out of our sight (and of our framing).
             self.upgrade = upgrade.filter(|protocols| !contains_h2c(protocols));
         }
@@ -157,14 +161,19 @@ impl<'h, 'b> Request<'h, 'b> {
         self.authority = Some(authority.as_bytes());
     }
 
+    /// Max-Forwards has a meaning for these methods alone.
+    fn counts_hops(&self) -> bool {
+        matches!(self.method, "TRACE" | "OPTIONS")
+    }
+
     /// RFC 9110 section 7.6.2; other methods ignore the field.
     fn limit_forwards(&mut self, field: Option<(usize, &[u8])>) -> Result<(), Refusal> {
         let trace = self.method == "TRACE";
         if trace && !matches!(self.framing, Framing::None) {
             return Err(Refusal::MaxForwards);
         }
-        if let (true, Some((i, value))) = (trace || self.method == "OPTIONS", field) {
-            self.max_forwards = Some(field::digits(value).ok_or(Refusal::MaxForwards)?);
+        if let (true, Some((i, value))) = (self.counts_hops(), field) {
+            self.max_forwards = Some(hops(value).ok_or(Refusal::MaxForwards)?);
             self.facts.dropped |= 1 << i;
         }
         Ok(())
@@ -303,6 +312,15 @@ fn write_address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
+/// A number of hops of any size; the largest we can count stands for all larger ones (RFC 9110 section 7.6.2).
+fn hops(value: &[u8]) -> Option<u64> {
+    let valid = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    valid.then(|| match value.iter().position(|&b| b != b'0') {
+        Some(at) => field::digits(&value[at..]).unwrap_or(u64::MAX >> 1),
+        None => 0,
+    })
+}
+
 fn contains_h2c(protocols: &[u8]) -> bool {
     field::list(protocols).any(|p| p.eq_ignore_ascii_case(b"h2c"))
 }
@@ -310,7 +328,10 @@ fn contains_h2c(protocols: &[u8]) -> bool {
 /// A version we do not serve is 505, what is no version at all 400 (RFC 9112 section 2.3).
 fn version_refusal(head: &[u8]) -> Refusal {
     let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    match line.rsplit(|&b| b == b' ').next().unwrap_or_default() {
+    let mut words = line.split(|&b| b == b' ').skip(2);
+    let (version, more) = (words.next().unwrap_or_default(), words.next());
+    match version {
+        _ if more.is_some() => Refusal::StartLine,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {

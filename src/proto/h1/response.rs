@@ -41,6 +41,10 @@ pub enum Connection {
 impl<'h, 'b> Response<'h, 'b> {
     /// Reads a head that ends with its empty line; `to_head` when it answers a HEAD request.
     pub fn parse(head: &'b [u8], to_head: bool, space: &'h mut Fields<'b>) -> Result<Self, Refusal> {
+        // httparse passes over empty lines before it; the copy below counts on the version being first.
+        if !head.starts_with(b"HTTP/1.") {
+            return Err(Refusal::StartLine);
+        }
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
         match config.parse_response_with_uninit_headers(&mut parsed, head, space) {
@@ -95,6 +99,12 @@ impl<'h, 'b> Response<'h, 'b> {
     /// Whether the backend means to keep the connection.
     pub fn persistent(&self) -> bool {
         self.facts.persistent(self.version) && self.framing != Framing::UntilClose
+    }
+
+    /// Upgrade names a protocol, and only such as are on this list (RFC 9110 section 7.8).
+    pub fn switches_to_one_of(&self, asked: &[u8]) -> bool {
+        let mut switched = field::list(self.upgrade.unwrap_or_default()).peekable();
+        switched.peek().is_some() && switched.all(|to| field::list(asked).any(|a| a.eq_ignore_ascii_case(to)))
     }
 
     /// 100 to 199, but not 101: another response follows.
@@ -183,6 +193,7 @@ mod tests {
             "HTTP/1.1 20 OK\r\n\r\n",
             "HTTP/2.0 200 OK\r\n\r\n",
             "ICY 200 OK\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
