@@ -13,6 +13,21 @@ pub(crate) enum Mood {
     Flaky,
     /// Anything.
     Rough,
+    /// One client and one backend that break all rules, but nothing whose outcome depends on who is faster.
+    Timeless,
+    /// The same, with a backend that sends more than its answers.
+    Poisoned,
+}
+
+impl Mood {
+    pub(crate) fn is_timeless(self) -> bool {
+        matches!(self, Self::Timeless | Self::Poisoned)
+    }
+
+    /// Nobody is owed an answer of its own.
+    pub(crate) fn is_rough(self) -> bool {
+        !matches!(self, Self::Calm | Self::Flaky)
+    }
 }
 
 /// What a request is worth to a reader.
@@ -51,6 +66,8 @@ pub(crate) enum Fault {
     Misframed(u64),
     /// Bytes behind its end.
     Extra,
+    /// Another answer behind its end, at once, where a reader's buffer is just full.
+    Poison,
     /// The connection closes behind it without having said so.
     CloseAfter,
     /// 101 that nobody asked for.

@@ -2,6 +2,7 @@
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs many seeds, `SIM_SEED=123` one of them, with its trace.
 
+mod answer;
 mod backend;
 mod client;
 mod http;
@@ -35,7 +36,7 @@ fn plot(seed: u64) -> Plot {
         1 => Mood::Flaky,
         _ => Mood::Rough,
     };
-    Plot { seed, net_seed: !seed, mood, splits: Splits::Random, timeless: false, traced: false }
+    Plot { seed, net_seed: !seed, mood, splits: Splits::Random, traced: false }
 }
 
 /// What went wrong in that run, and its trace if it was asked for.
@@ -114,7 +115,7 @@ fn every_conversation_ends_well_or_is_cut() {
 
 /// One conversation without anything that depends on who is faster.
 fn timeless(seed: u64, splits: Splits, net_seed: u64) -> Plot {
-    Plot { seed, net_seed, mood: Mood::Rough, splits, timeless: true, traced: false }
+    Plot { seed, net_seed, mood: Mood::Timeless, splits, traced: false }
 }
 
 /// What became of each request when the bytes were cut up in that way.
@@ -151,4 +152,11 @@ fn differs(seed: u64, traced: bool) -> (Vec<String>, Vec<String>) {
 fn any_split_of_the_bytes_gives_the_same_outcome() {
     let failed = seeds(SPLIT_SEEDS, |seed| differs(seed, false).0.into_iter().next());
     show(&failed, "any_split", |seed| differs(seed, true));
+}
+
+#[test]
+fn what_comes_behind_an_answer_answers_nobody() {
+    let poisoned = |seed| Plot { mood: Mood::Poisoned, ..timeless(seed, Splits::Whole, 0) };
+    let failed = seeds(SPLIT_SEEDS, |seed| run(poisoned(seed)).0.into_iter().next());
+    show(&failed, "behind", |seed| run(Plot { traced: true, ..poisoned(seed) }));
 }

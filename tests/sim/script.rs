@@ -37,8 +37,6 @@ pub(crate) struct Author<'a> {
     pub(crate) most: usize,
     /// Longest pause that is no fault.
     pub(crate) patience: u64,
-    /// Nothing whose outcome depends on who is faster.
-    pub(crate) timeless: bool,
 }
 
 impl Author<'_> {
@@ -47,13 +45,13 @@ impl Author<'_> {
     }
 
     fn rough(&mut self, percent: u64) -> bool {
-        self.mood() == Mood::Rough && self.rng.chance(percent)
+        self.mood().is_rough() && self.rng.chance(percent)
     }
 
     pub(crate) fn client(&mut self) -> ClientScript {
         let born = self.rng.pick(&[0, 0, 1, 30, 200]);
         let count = self.rng.between(1, 6) as usize;
-        let pipelined = !self.timeless && self.rng.chance(40);
+        let pipelined = !self.mood().is_timeless() && self.rng.chance(40);
         let (mut numbers, mut acts) = (Vec::new(), Vec::new());
         for i in 0..count {
             let last = i + 1 == count;
@@ -77,7 +75,7 @@ impl Author<'_> {
             }
         }
         let all = Wait::Answers(numbers.len());
-        if self.rough(35) && !self.timeless {
+        if self.rough(35) && !self.mood().is_timeless() {
             self.misbehave(&mut acts);
         } else if self.rng.chance(15) && acts.last() != Some(&Act::Await(Wait::Forever)) {
             // A half-close says no more than that no request will follow.
@@ -89,7 +87,7 @@ impl Author<'_> {
     }
 
     fn reading(&mut self) -> Reading {
-        if self.timeless {
+        if self.mood().is_timeless() {
             return Reading::Eager;
         }
         let slow = Reading::Slow { bytes: 1 + self.most / 20, every: self.rng.between(1, self.patience / 4) };
@@ -129,7 +127,7 @@ impl Author<'_> {
 
     /// Plans a request and the acts that send it; true when the connection cannot outlive it.
     fn request(&mut self, number: usize, last: bool, broken: Broken, at: usize, acts: &mut Vec<Act>) -> bool {
-        let calm = self.mood() != Mood::Rough;
+        let calm = !self.mood().is_rough();
         let http10 = self.rng.chance(15);
         let safe: &[&str] = &["GET", "GET", "HEAD", "DELETE", "OPTIONS"];
         let any: &[&str] = &["GET", "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "POST", "PATCH"];
@@ -141,7 +139,7 @@ impl Author<'_> {
         let chunk = (broken == Broken::Body || (bodied && !http10 && self.rng.chance(50)))
             .then(|| self.rng.between(1, body as u64 + 1) as usize);
         let http10 = http10 && broken == Broken::No;
-        let ends_here = last || (!calm && !self.timeless);
+        let ends_here = last || (!calm && !self.mood().is_timeless());
         let upgrade = method == "GET" && !bodied && !http10 && last && self.rng.chance(25);
         let tunnel = upgrade.then(|| self.tunnel());
         let local = !upgrade && self.rng.chance(4) && !bodied && method == "GET";
@@ -214,7 +212,7 @@ impl Author<'_> {
     /// Sends it, with pauses or without.
     fn send(&mut self, bytes: Vec<u8>, acts: &mut Vec<Act>) {
         let mut rest = &bytes[..];
-        while !self.timeless && rest.len() > 1 && self.rng.chance(20) {
+        while !self.mood().is_timeless() && rest.len() > 1 && self.rng.chance(20) {
             let part = self.rng.between(1, rest.len() as u64 - 1) as usize;
             acts.push(Act::Send(rest[..part].to_vec()));
             let long = self.rough(8);
@@ -290,7 +288,7 @@ impl Author<'_> {
         } else {
             Fault::None
         };
-        let unhurried = self.timeless || self.rng.chance(70);
+        let unhurried = self.mood().is_timeless() || self.rng.chance(70);
         let http10 = frame != Frame::Chunked(0) && !matches!(frame, Frame::Chunked(_)) && self.rng.chance(10);
         Answer {
             status: if tunnel { 101 } else { self.rng.pick(&statuses) },
@@ -299,20 +297,23 @@ impl Author<'_> {
             http10: http10 && !tunnel,
             interim: if self.rng.chance(12) { self.rng.between(1, 3) as u8 } else { 0 },
             closes: self.rng.chance(10) || frame == Frame::UntilClose || http10,
-            early: bodied && !keeps && !self.timeless && self.rng.chance(25) && !to_http10,
+            early: bodied && !keeps && !self.mood().is_timeless() && self.rng.chance(25) && !to_http10,
             delay: if unhurried { 0 } else { self.rng.below(self.patience / 2) },
             fault,
         }
     }
 
     fn fault(&mut self, tunnel: bool, bodied: bool) -> Fault {
+        if self.mood() == Mood::Poisoned && !tunnel {
+            return Fault::Poison;
+        }
         let at = self.rng.below(1000) as usize;
-        let drawn = self.rng.below(if self.timeless { 7 } else { 10 });
+        let drawn = self.rng.below(if self.mood().is_timeless() { 7 } else { 10 });
         // Whether a request with a body can be sent again is for the split to say.
-        match if self.timeless && bodied { 2 + drawn % 4 } else { drawn } {
+        match if self.mood().is_timeless() && bodied { 2 + drawn % 4 } else { drawn } {
             0 => Fault::CloseInstead,
             1 => Fault::Cut { at, reset: false },
-            2 => Fault::Garbage(self.rng.below(if self.timeless && bodied { 5 } else { 6 })),
+            2 => Fault::Garbage(self.rng.below(if self.mood().is_timeless() && bodied { 5 } else { 6 })),
             3 | 4 => Fault::Misframed(self.rng.below(9)),
             5 if !tunnel => Fault::Switch,
             5 => Fault::CloseInstead,
@@ -329,6 +330,7 @@ impl Author<'_> {
         let rest = format!("X-Number: {number}\r\nHost: sim.example\r\n");
         let heads = [
             format!("GET /{number} HTTP/1.1\r\nX-Number: {number}\r\n\r\n"),
+            format!("\r\n\r\n\r\nGET /{number} HTTP/1.1\r\n{rest}\r\n"),
             format!("GET /{number} HTTP/1.1\r\n{rest}Host: other\r\n\r\n"),
             format!(
                 "POST /{number} HTTP/1.1\r\n{rest}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -348,7 +350,8 @@ impl Author<'_> {
             format!("GET /{number}{} HTTP/1.1\r\n{rest}\r\n", "a".repeat(9 * 1024)),
         ];
         // The long ones only where the pipes are wide enough to end in time.
-        let kinds = if self.most < 5000 { heads.len() - 2 } else { heads.len() };
+        let kinds =
+            if self.most < 5000 && !self.mood().is_timeless() { heads.len() - 2 } else { heads.len() };
         let head = heads[self.rng.below(kinds as u64) as usize].clone();
         self.ledger.plans.push(Plan {
             method: "GET",

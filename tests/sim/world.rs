@@ -35,8 +35,6 @@ pub(crate) struct Plot {
     pub(crate) net_seed: u64,
     pub(crate) mood: Mood,
     pub(crate) splits: Splits,
-    /// One client, one backend, and no outcome that depends on who is faster.
-    pub(crate) timeless: bool,
     pub(crate) traced: bool,
 }
 
@@ -86,18 +84,15 @@ impl World {
     pub(crate) fn new(plot: Plot) -> Self {
         let mut rng = Rng::new(plot.seed);
         let calm = plot.mood == Mood::Calm;
+        let timeless = plot.mood.is_timeless();
         let retry = Retry {
             retries: if plot.mood == Mood::Flaky { 8 } else { rng.between(0, 4) as u8 },
             delay: Duration::from_millis(rng.between(1, 20)),
-            max_fails: if plot.mood == Mood::Rough && !plot.timeless {
-                rng.between(1, 5) as u32
-            } else {
-                1000
-            },
+            max_fails: if plot.mood == Mood::Rough { rng.between(1, 5) as u32 } else { 1000 },
         };
         let timeouts = draw_timeouts(&mut rng);
         let width = rng.pick(&[200, 2_000, 20_000, 150_000]);
-        let capacity = if plot.timeless { 150_000 } else { width };
+        let capacity = if timeless { 400_000 } else { width };
         let mut ledger = Ledger {
             mood: plot.mood,
             plans: Vec::new(),
@@ -106,14 +101,13 @@ impl World {
             wrongs: Vec::new(),
             tunnels: Default::default(),
         };
-        let count = if plot.timeless { 1 } else { rng.between(1, 6) };
-        let most = if plot.timeless { 3000 } else { width * 3 };
+        let count = if timeless { 1 } else { rng.between(1, 6) };
+        let most = if timeless { rng.pick(&[3000, 3000, 3000, 90_000, 300_000]) } else { width * 3 };
         let fork = rng.fork();
-        let mut author =
-            Author { rng: fork, ledger: &mut ledger, most, patience: 900, timeless: plot.timeless };
+        let mut author = Author { rng: fork, ledger: &mut ledger, most, patience: 900 };
         let waiting = (0..count).map(|_| author.client()).collect();
         let mut wires = Wires::new(Rng::new(plot.net_seed), plot.splits, capacity, plot.traced);
-        let backends = if plot.timeless { 1 } else { rng.between(1 + u64::from(!calm), 4) };
+        let backends = if timeless { 1 } else { rng.between(1 + u64::from(!calm), 4) };
         let (table, addresses) = draw_backends(backends, plot, &mut rng, &mut wires);
         let table = Arc::new(table);
         let stats = Arc::new(Block::default());
@@ -129,9 +123,9 @@ impl World {
         let wires = Rc::new(RefCell::new(wires));
         let passed = Rc::default();
         let pump = Pump::new(SimNet::new(&wires, &passed), Arc::clone(&table), settings, Arc::clone(&stats));
-        let restless = !calm && !plot.timeless && rng.chance(60);
+        let restless = !calm && !timeless && rng.chance(60);
         let backend_patience = if restless { rng.between(1, 600) } else { u64::MAX };
-        let eager = plot.mood == Mood::Rough && !plot.timeless;
+        let eager = plot.mood == Mood::Rough;
         let drain_at = (eager && rng.chance(10)).then(|| rng.below(800));
         Self {
             wires,
@@ -202,7 +196,7 @@ impl World {
 
     /// The last outcomes that the mood demands.
     fn judge(&mut self) {
-        if self.ledger.mood == Mood::Rough {
+        if self.ledger.mood.is_rough() {
             return;
         }
         for number in 0..self.ledger.plans.len() {
@@ -373,7 +367,7 @@ fn draw_backends(
 ) -> (Table, Vec<(SocketAddr, usize)>) {
     let (mut backends, mut addresses) = (Vec::new(), Vec::new());
     for backend in 0..count as usize {
-        let double = !plot.timeless && rng.chance(25);
+        let double = !plot.mood.is_timeless() && rng.chance(25);
         let mut of = Vec::new();
         for i in 0..=u8::from(double) {
             let address = SocketAddr::from(([10, 0, backend as u8, i], 80));
