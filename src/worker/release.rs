@@ -1,6 +1,6 @@
 //! Letting go: of a client, of an exchange, of a connection to a backend.
 
-use super::connection::Stage;
+use super::connection::{Read, Stage, read};
 use super::pump::{Flow, Pump};
 use crate::balance::patience;
 use crate::id::BackendId;
@@ -45,6 +45,10 @@ impl<N: Net> Pump<N> {
         let Some(up_key) = flight.upstream else { return };
         let up = &mut self.upstreams[up_key];
         clean &= !unsent && up.input.is_none() && !up.ready.ended && !up.ready.failed;
+        // A read that ended just with the answer has not said whether something stands behind it.
+        if keep_upstream && clean && up.ready.readable {
+            clean = read(&mut up.stream, &mut up.ready, &mut [0]) == Read::Blocked;
+        }
         let backend = up.backend;
         let idle = self.idle_time(backend, flight.exchange.idle_most());
         if keep_upstream && clean && idle > 0 && !self.draining && self.idle.push(backend, up_key) {
