@@ -80,16 +80,20 @@ fn draw_timeouts(rng: &mut Rng) -> Timeouts {
     }
 }
 
+fn draw_retry(rng: &mut Rng, plot: &Plot) -> Retry {
+    Retry {
+        retries: if plot.mood == Mood::Flaky { 8 } else { rng.between(0, 4) as u8 },
+        delay: Duration::from_millis(rng.between(1, 20)),
+        max_fails: if plot.mood == Mood::Rough { rng.between(1, 5) as u32 } else { 1000 },
+    }
+}
+
 impl World {
     pub(crate) fn new(plot: Plot) -> Self {
         let mut rng = Rng::new(plot.seed);
         let calm = plot.mood == Mood::Calm;
         let timeless = plot.mood.is_timeless();
-        let retry = Retry {
-            retries: if plot.mood == Mood::Flaky { 8 } else { rng.between(0, 4) as u8 },
-            delay: Duration::from_millis(rng.between(1, 20)),
-            max_fails: if plot.mood == Mood::Rough { rng.between(1, 5) as u32 } else { 1000 },
-        };
+        let retry = draw_retry(&mut rng, &plot);
         let timeouts = draw_timeouts(&mut rng);
         let width = rng.pick(&[200, 2_000, 20_000, 150_000]);
         let capacity = if timeless { 400_000 } else { width };
