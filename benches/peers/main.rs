@@ -56,10 +56,6 @@ struct Options {
     /// another haproxy than the one on the path
     #[argh(option)]
     haproxy: Option<PathBuf>,
-    /// cargo adds it to every bench
-    #[argh(switch, hidden_help)]
-    #[expect(dead_code, reason = "read by nobody, but cargo passes it")]
-    bench: bool,
 }
 
 fn main() -> ExitCode {
@@ -70,13 +66,26 @@ fn main() -> ExitCode {
             let nonce = args.get(1).and_then(|n| n.to_str()).unwrap_or_default();
             format!("origin: {}", origin::serve(nonce))
         }
-        _ => match run(argh::from_env()) {
+        _ => match options(&args).and_then(run) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => error,
         },
     };
     eprintln!("peers: {error}");
     ExitCode::FAILURE
+}
+
+/// Reads the arguments, without the `--bench` that cargo puts behind them; `--help` ends the process.
+fn options(args: &[OsString]) -> Result<Options, String> {
+    let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(|arg| &**arg).collect();
+    Options::from_args(&["cargo bench --bench peers --"], &args).map_err(|exit| {
+        if exit.status.is_ok() {
+            println!("{}", exit.output);
+            std::process::exit(0);
+        }
+        exit.output.trim_end().to_owned()
+    })
 }
 
 fn run(options: Options) -> Result<(), String> {
