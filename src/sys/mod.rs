@@ -1,5 +1,6 @@
 //! The operating system: sockets and cores.
 
+pub mod alarm;
 pub mod cores;
 pub mod descriptors;
 pub mod socket;

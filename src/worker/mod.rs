@@ -7,12 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Waker};
 
 use crate::balance::Table;
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::stats::{Block, Counter};
+use crate::sys::alarm::Alarm;
 use crate::transport::{Net, Newcomer};
 
 mod connection;
@@ -90,6 +92,9 @@ pub struct Worker {
     stats: Arc<Block>,
     /// Client connections of all workers together.
     connections: u64,
+    alarm: Alarm,
+    /// When it rings, in milliseconds since the worker began.
+    alarm_at: u64,
     /// Never sleep in the poll.
     busy_poll: bool,
     began: Instant,
@@ -124,6 +129,9 @@ pub fn workers(
     let process = u64::from(unix.subsec_nanos()) << 8 ^ u64::from(std::process::id());
     let mut workers = Vec::with_capacity(parts.len());
     for (i, ((parts, poll), commands)) in parts.into_iter().zip(polls).zip(ends).enumerate() {
+        let alarm = Alarm::new()?;
+        let token = mio::Token(Token::Alarm.pack());
+        poll.registry().register(&mut SourceFd(&alarm.descriptor()), token, Interest::READABLE)?;
         let place = Place::new(Arc::clone(&crew), i);
         let sockets = Sockets { registry: poll.registry().try_clone()?, place: place.clone() };
         let mut pump = Pump::new(sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
@@ -137,6 +145,8 @@ pub fn workers(
             place,
             commands,
             connections: settings.connections,
+            alarm,
+            alarm_at: u64::MAX,
             busy_poll: settings.busy_poll,
             began: Instant::now(),
             now: 0,
@@ -166,7 +176,7 @@ impl Worker {
     }
 
     fn tick(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+        let timeout = self.timeout()?;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -186,6 +196,7 @@ impl Worker {
             match Token::unpack(event.token().0) {
                 Token::Listener(i) => self.listeners.iter_mut().skip(i).take(1).for_each(|l| l.ready = true),
                 Token::Wake => woken = true,
+                Token::Alarm => self.alarm_at = u64::MAX,
                 token => self.pump.event(token, ready),
             }
         }
@@ -205,16 +216,24 @@ impl Worker {
         Ok(())
     }
 
-    /// How long to sleep at most.
-    fn timeout(&self) -> Option<Duration> {
+    /// How long to sleep at most. The alarm ends the sleep when something is due, so it is only set here where
+    /// it would ring too late.
+    fn timeout(&mut self) -> io::Result<Option<Duration>> {
         if self.pump.has_work() || self.busy_poll {
-            return Some(Duration::ZERO);
+            return Ok(Some(Duration::ZERO));
         }
         let accept = self.listeners.iter().any(|l| l.ready).then_some(self.paused_until);
         let prune =
             (self.pump.idle_upstreams() > 0).then(|| self.pruned + limits::PRUNE_INTERVAL.as_millis() as u64);
-        let due = [self.pump.next_expiry(), accept, prune].into_iter().flatten().min()?;
-        Some(Duration::from_millis(due.saturating_sub(self.now)))
+        let due = [self.pump.next_expiry(), accept, prune].into_iter().flatten().min().unwrap_or(u64::MAX);
+        if due <= self.now {
+            return Ok(Some(Duration::ZERO));
+        }
+        if due < self.alarm_at {
+            self.alarm_at = due;
+            self.alarm.set(Duration::from_millis(due - self.now))?;
+        }
+        Ok(None)
     }
 
     /// Accepts a batch from each listener; true when there was any.

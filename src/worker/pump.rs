@@ -219,7 +219,7 @@ impl<N: Net> Pump<N> {
                     None => {}
                 }
             }
-            Token::Listener(_) | Token::Wake => {}
+            Token::Listener(_) | Token::Wake | Token::Alarm => {}
         }
     }
 

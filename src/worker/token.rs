@@ -9,6 +9,8 @@ pub enum Token {
     Listener(usize),
     /// A command waits in the channel.
     Wake,
+    /// The alarm rings.
+    Alarm,
     /// A downstream connection.
     Downstream(Key),
     /// An upstream connection, idle or not.
@@ -21,6 +23,7 @@ impl Token {
         let (kind, generation, index) = match self {
             Self::Listener(i) => (0, 0, i as u32),
             Self::Wake => (1, 0, 0),
+            Self::Alarm => (1, 0, 1),
             Self::Downstream(key) => (2, key.generation, key.index),
             Self::Upstream(key) => (3, key.generation, key.index),
         };
@@ -33,7 +36,8 @@ impl Token {
             Key { index: packed as u32, generation: (packed >> 32) as u32 & (crate::slab::GENERATIONS - 1) };
         match packed >> 62 {
             0 => Self::Listener(key.index as usize),
-            1 => Self::Wake,
+            1 if key.index == 0 => Self::Wake,
+            1 => Self::Alarm,
             2 => Self::Downstream(key),
             _ => Self::Upstream(key),
         }
@@ -47,7 +51,9 @@ mod tests {
     #[test]
     fn tokens_survive_the_kernel() {
         let key = Key { index: u32::MAX - 1, generation: crate::slab::GENERATIONS - 1 };
-        for token in [Token::Listener(3), Token::Wake, Token::Downstream(key), Token::Upstream(key)] {
+        for token in
+            [Token::Listener(3), Token::Wake, Token::Alarm, Token::Downstream(key), Token::Upstream(key)]
+        {
             assert_eq!(Token::unpack(token.pack()), token);
         }
     }
