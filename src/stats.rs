@@ -33,6 +33,18 @@ pub enum Counter {
     BytesOut,
 }
 
+impl Counter {
+    /// Those that only grow, with the names they are told by.
+    pub const TOLD: [(&str, Self); 6] = [
+        ("accepted", Self::Accepted),
+        ("requests", Self::Requests),
+        ("retries", Self::Retries),
+        ("idle_races_won", Self::IdleRacesWon),
+        ("idle_undercut", Self::IdleUndercut),
+        ("accept_pauses", Self::AcceptPauses),
+    ];
+}
+
 const COUNTERS: usize = Counter::BytesOut as usize + 1;
 
 /// One worker's counters, on cache lines of their own.
