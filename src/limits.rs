@@ -136,3 +136,5 @@ pub const SPARE_PIPES: usize = 64;
 pub const COMMANDS: usize = 1024;
 /// The warning that accepting pauses is said again only after this long without a pause.
 pub const ACCEPT_WARNING: Duration = Duration::from_secs(60);
+/// Bytes of an X-Request-Id that are kept for the log: a UUID has 36.
+pub const REQUEST_ID: usize = 64;

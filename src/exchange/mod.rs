@@ -37,6 +37,8 @@ pub struct Exchange {
     /// The upstream may be kept when this is over.
     keep_upstream: bool,
     interim: u8,
+    id: [u8; limits::REQUEST_ID],
+    id_len: u8,
     /// Bytes that the request body may still have.
     body_left: u64,
     /// Bytes that the response head may have.
@@ -100,7 +102,7 @@ impl Exchange {
         if matches!(request.framing, Framing::Length(length) if length > body_left) {
             return Err(Refusal::BodySize);
         }
-        let exchange = Self {
+        let mut exchange = Self {
             request: Body::new(request.framing),
             request_chunked: request.framing == Framing::Chunked,
             request_abandoned: false,
@@ -116,10 +118,13 @@ impl Exchange {
             keep_downstream: request.persistent(),
             keep_upstream: false,
             interim: 0,
+            id: [0; limits::REQUEST_ID],
+            id_len: 0,
             body_left,
             head_most: rules.limits.head as u32,
             idle_most: None,
         };
+        exchange.name(request.id(&rules.forwarded));
         let local = if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
             Some(Local::Status)
         } else if request.max_forwards == Some(0) {
@@ -129,6 +134,19 @@ impl Exchange {
             None
         };
         Ok((exchange, local))
+    }
+
+    fn name(&mut self, id: &[u8]) {
+        let len = id.len().min(self.id.len());
+        self.id[..len].copy_from_slice(&id[..len]);
+        self.id_len = len as u8;
+    }
+
+    /// The request's X-Request-Id, or the beginning of a long one, for the log: visible ASCII and white space, or a sign
+    /// that it was not.
+    pub fn id(&self) -> &str {
+        let id = &self.id[..usize::from(self.id_len)];
+        std::str::from_utf8(id).ok().filter(|id| !id.contains(char::is_control)).unwrap_or("(unprintable)")
     }
 
     /// Takes what belongs to the request from what the client sent behind the head.

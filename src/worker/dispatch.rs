@@ -147,7 +147,7 @@ impl<N: Net> Pump<N> {
                 Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status),
                 Verdict::Abort => {
                     self.stats.failed(cause);
-                    log::debug!("{} cut off: {}", self.downstreams[key].peer, cause.code());
+                    self.log_failure(key, cause, format_args!("cut off"));
                     return self.close_downstream(key);
                 }
             }
@@ -172,6 +172,14 @@ impl<N: Net> Pump<N> {
                 Err(cause) => cause,
             };
         }
+    }
+
+    /// One line at debug for an exchange that ended other than well.
+    pub(super) fn log_failure(&self, key: Key, cause: Cause, what: std::fmt::Arguments<'_>) {
+        let down = &self.downstreams[key];
+        let flight = down.flight.and_then(|flight| self.flights.get(flight));
+        let id = flight.map_or("-", |flight| flight.exchange.id());
+        log::debug!("client {} request {id} {what}: {}", down.peer, cause.code());
     }
 
     /// Lets go of the failed upstream and counts the failure against its backend; true when the upstream had

@@ -19,7 +19,7 @@ impl<N: Net> Pump<N> {
     /// Ends an exchange, or what did not become one, with an error reply.
     pub(super) fn reply_error(&mut self, s: &mut Scratch, key: Key, cause: Cause, status: u16) -> Flow {
         self.stats.failed(cause);
-        log::debug!("{} answered with {status}: {}", self.downstreams[key].peer, cause.code());
+        self.log_failure(key, cause, format_args!("answered with {status}"));
         let reason = reason(status);
         let body = format!("{status} {reason}: {}\n", cause.text());
         let fields = match status {

@@ -256,11 +256,20 @@ impl<'h, 'b> Request<'h, 'b> {
         line - self.method.len() - "  HTTP/1.1".len()
     }
 
+    /// The number that the request goes by from here on.
+    pub fn id<'a>(&'a self, forwarded: &Forwarded<'a>) -> &'a [u8] {
+        let kept = if forwarded.trusted { self.kept().id } else { 0 };
+        self.fields.get(kept.trailing_zeros() as usize).map_or(forwarded.id, |field| field.value)
+    }
+
     /// What a trusted client sent, less what its Connection field named.
     fn kept(&self) -> Theirs {
         let named = self.facts.dropped;
         let Theirs { host, scheme, id } = self.theirs;
-        Theirs { host: host & !named, scheme: scheme & !named, id: id & !named }
+        let id = id & !named;
+        let value = self.fields.get(id.trailing_zeros() as usize).map_or(&b""[..], |field| field.value);
+        let one = id.count_ones() == 1 && !value.is_empty();
+        Theirs { host: host & !named, scheme: scheme & !named, id: if one { id } else { 0 } }
     }
 
     fn write_forwarded(&self, forwarded: &Forwarded<'_>, kept: Theirs, out: &mut Vec<u8>) {
