@@ -3,6 +3,10 @@
 /// A UUID of version 7 (RFC 9562 section 5.7) as text.
 pub type RequestId = [u8; 36];
 
+/// Where the two digits of each byte stand; between them are hyphens.
+const DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+const HEX: [u8; 16] = *b"0123456789abcdef";
+
 /// Makes a worker's numbers. Behind the millisecond come a count (36 bits), the worker (10 bits) and what
 /// tells this process from others (28 bits).
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +26,11 @@ impl RequestIds {
         self.count = (self.count + 1) & 0xf_ffff_ffff;
         let high = unix << 16 | 7 << 12 | self.count >> 24;
         let low = 2 << 62 | (self.count & 0xff_ffff) << 38 | self.place;
+        let number = u128::from(high) << 64 | u128::from(low);
         let mut text = [b'-'; 36];
-        let mut at = 0;
-        for (i, half) in [high, low].into_iter().enumerate() {
-            for digit in (0..16).rev() {
-                // Hyphens stand behind digits 8, 12, 16 and 20.
-                at += usize::from(matches!((i, digit), (0, 7) | (0, 3) | (1, 15) | (1, 11)));
-                text[at] = b"0123456789abcdef"[(half >> (4 * digit) & 15) as usize];
-                at += 1;
-            }
+        for (byte, at) in number.to_be_bytes().into_iter().zip(DIGITS) {
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
         }
         text
     }
