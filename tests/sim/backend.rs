@@ -3,7 +3,7 @@
 use crate::answer::{answer_of, render};
 use crate::client::tunnel_acts;
 use crate::http::{Framing, Head, Reader};
-use crate::ledger::{Broken, Fault, Ledger, Stream, request_body, tunnel_bytes};
+use crate::ledger::{Broken, Fault, Ledger, Mood, Stream, request_body, tunnel_bytes};
 use crate::net::{Tail, Wires};
 use crate::peer::{Act, Peer, Wait};
 use crate::rng::Rng;
@@ -216,6 +216,9 @@ impl Serving {
         if !fits || (done && got.len() < plan.body) {
             return Err(format!("request {} came with a wrong body", current.number));
         }
+        if done && ledger.body.is_some_and(|most| got.len() as u64 > most) {
+            return Err(format!("request {} is longer than is let through", current.number));
+        }
         if done && plan.broken != Broken::No {
             return Err(format!("the broken request {} was completed", current.number));
         }
@@ -232,7 +235,7 @@ impl Serving {
         let (number, attempt) = (current.number, current.attempt);
         let plan = ledger.plans[number].clone();
         let answer = answer_of(&plan, attempt);
-        let calm = !ledger.mood.is_rough();
+        let calm = ledger.mood.has_good_backends() || ledger.mood == Mood::Flaky;
         let (acts, said) = render(&plan, number, attempt, answer, calm, &mut self.rng);
         ledger.said.insert((number, attempt), said);
         let ends = acts.iter().any(|act| matches!(act, Act::Close | Act::Reset | Act::Await(Wait::Forever)));

@@ -11,6 +11,8 @@ pub(crate) enum Mood {
     Calm,
     /// Backends come and go, idempotent requests only: every one must have its own answer all the same.
     Flaky,
+    /// Clients do anything, backends nothing wrong: no backend may be blamed.
+    Rude,
     /// Anything.
     Rough,
     /// One client and one backend that break all rules, but nothing whose outcome depends on who is faster.
@@ -22,6 +24,11 @@ pub(crate) enum Mood {
 impl Mood {
     pub(crate) fn is_timeless(self) -> bool {
         matches!(self, Self::Timeless | Self::Poisoned)
+    }
+
+    /// Backends keep all rules and promises.
+    pub(crate) fn has_good_backends(self) -> bool {
+        matches!(self, Self::Calm | Self::Rude)
     }
 
     /// Nobody is owed an answer of its own.
@@ -177,6 +184,8 @@ pub(crate) struct Ledger {
     pub(crate) said: BTreeMap<(usize, u32), Said>,
     /// Requests sent again at most so often.
     pub(crate) retries: u32,
+    /// Longest body of a request that is let through.
+    pub(crate) body: Option<u64>,
     /// Rules that were broken.
     pub(crate) wrongs: Vec<String>,
     /// For each tunnel, what the backend got: bytes and whether the end came.

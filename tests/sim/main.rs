@@ -4,13 +4,18 @@
 
 mod answer;
 mod backend;
+mod broken;
 mod client;
 mod http;
+mod judge;
 mod kernel;
 mod ledger;
+mod line;
+mod near;
 mod net;
 mod peer;
 mod pipe;
+mod plot;
 mod rng;
 mod script;
 mod world;
@@ -20,20 +25,22 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ledger::{Mood, Outcome};
 use net::Splits;
-use world::{Plot, World};
+use plot::Plot;
+use world::World;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 4000;
+const SEEDS: u64 = 10_000;
 /// Conversations of a plain test run that are cut up, and in how many ways.
-const SPLIT_SEEDS: u64 = 500;
+const SPLIT_SEEDS: u64 = 1_000;
 const SPLITS: u64 = 8;
 /// Lines of a trace that are shown.
 const SHOWN: usize = 4000;
 
 fn plot(seed: u64) -> Plot {
-    let mood = match seed % 4 {
+    let mood = match seed % 6 {
         0 => Mood::Calm,
         1 => Mood::Flaky,
+        2 => Mood::Rude,
         _ => Mood::Rough,
     };
     Plot { seed, net_seed: !seed, mood, splits: Splits::Random, traced: false }

@@ -40,7 +40,7 @@ pub(crate) struct Author<'a> {
 }
 
 impl Author<'_> {
-    fn mood(&self) -> Mood {
+    pub(crate) fn mood(&self) -> Mood {
         self.ledger.mood
     }
 
@@ -59,6 +59,10 @@ impl Author<'_> {
             numbers.push(number);
             let broken =
                 if self.rough(6) { self.rng.pick(&[Broken::Head, Broken::Body]) } else { Broken::No };
+            if self.rough(2) && !self.mood().is_timeless() {
+                self.drip(number, &mut acts);
+                break;
+            }
             if broken == Broken::Head {
                 self.break_head(number, &mut acts);
                 break;
@@ -190,13 +194,12 @@ impl Author<'_> {
         closes || upgrade
     }
 
-    /// The body of a request as it is sent, with something malformed in place of its last chunk if it is broken.
-    fn body(&mut self, number: usize, body: usize, chunk: Option<usize>, broken: Broken) -> Vec<u8> {
-        let data = request_body(number, body);
-        let mut sent = match chunk {
-            Some(size) => chunked(&data, size, self.rng.pick(&["", "", "X-Sum: 1\r\n", "Host: evil\r\n"])),
-            None => data,
-        };
+    /// The body as it is sent.
+    fn body(&mut self, number: usize, len: usize, chunk: Option<usize>, broken: Broken) -> Vec<u8> {
+        let data = request_body(number, len);
+        let Some(size) = chunk else { return data };
+        let trailer = self.rng.pick(&["", "", "X-Sum: 1\r\n", "Host: evil\r\n"]);
+        let mut sent = chunked(&data, size, trailer);
         if broken == Broken::Body {
             let bad: &[u8] =
                 self.rng.pick(&[b"5 \r\nhello", b"zz\r\n", b"3\r\nabcd", b"\r\n", b"1\nx", b"-1\r\n"]);
@@ -210,7 +213,7 @@ impl Author<'_> {
     }
 
     /// Sends it, with pauses or without.
-    fn send(&mut self, bytes: Vec<u8>, acts: &mut Vec<Act>) {
+    pub(crate) fn send(&mut self, bytes: Vec<u8>, acts: &mut Vec<Act>) {
         let mut rest = &bytes[..];
         while !self.mood().is_timeless() && rest.len() > 1 && self.rng.chance(20) {
             let part = self.rng.between(1, rest.len() as u64 - 1) as usize;
@@ -281,7 +284,7 @@ impl Author<'_> {
         let frame = self.rng.pick(&frames);
         // To an HTTP/1.0 client only a length lets the connection live.
         let frame = if to_http10 && keeps { Frame::Length } else { frame };
-        let fault = if self.rough(30) {
+        let fault = if !self.mood().has_good_backends() && self.rough(30) {
             self.fault(tunnel, bodied)
         } else if self.mood() == Mood::Flaky && attempt < 1 && self.rng.chance(20) {
             self.rng.pick(&[Fault::CloseInstead, Fault::ResetInstead])
@@ -290,6 +293,10 @@ impl Author<'_> {
         };
         let unhurried = self.mood().is_timeless() || self.rng.chance(70);
         let http10 = frame != Frame::Chunked(0) && !matches!(frame, Frame::Chunked(_)) && self.rng.chance(10);
+        // The more often, the less of it comes: that is where a cut is hardest to tell from an end.
+        let often = if matches!(fault, Fault::Cut { reset: true, .. }) { 70 } else { 25 };
+        let may_be_early = bodied && !keeps && !self.mood().is_timeless() && !to_http10;
+        let early = may_be_early && self.rng.chance(often);
         Answer {
             status: if tunnel { 101 } else { self.rng.pick(&statuses) },
             frame,
@@ -297,7 +304,7 @@ impl Author<'_> {
             http10: http10 && !tunnel,
             interim: if self.rng.chance(12) { self.rng.between(1, 3) as u8 } else { 0 },
             closes: self.rng.chance(10) || frame == Frame::UntilClose || http10,
-            early: bodied && !keeps && !self.mood().is_timeless() && self.rng.chance(25) && !to_http10,
+            early,
             delay: if unhurried { 0 } else { self.rng.below(self.patience / 2) },
             fault,
         }
@@ -321,56 +328,12 @@ impl Author<'_> {
             7 => Fault::ResetInstead,
             8 => Fault::Stall,
             9 if tunnel => Fault::CloseAfter,
-            _ => self.rng.pick(&[Fault::Extra, Fault::CloseAfter, Fault::Cut { at, reset: true }]),
+            _ => self.rng.pick(&[
+                Fault::Extra,
+                Fault::CloseAfter,
+                Fault::Cut { at, reset: true },
+                Fault::Cut { at, reset: true },
+            ]),
         }
-    }
-
-    /// A head that breaks a rule, with a body that may follow it.
-    fn break_head(&mut self, number: usize, acts: &mut Vec<Act>) {
-        let rest = format!("X-Number: {number}\r\nHost: sim.example\r\n");
-        let heads = [
-            format!("GET /{number} HTTP/1.1\r\nX-Number: {number}\r\n\r\n"),
-            format!("\r\n\r\n\r\nGET /{number} HTTP/1.1\r\n{rest}\r\n"),
-            format!("GET /{number} HTTP/1.1\r\n{rest}Host: other\r\n\r\n"),
-            format!(
-                "POST /{number} HTTP/1.1\r\n{rest}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
-            ),
-            format!("POST /{number} HTTP/1.1\r\n{rest}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
-            format!("POST /{number} HTTP/1.1\r\n{rest}Content-Length: +5\r\n\r\nhello"),
-            format!("POST /{number} HTTP/1.0\r\n{rest}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-            format!("POST /{number} HTTP/1.1\r\n{rest}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
-            format!("GET  /{number} HTTP/1.1\r\n{rest}\r\n"),
-            format!("GET /{number} HTTP/2.0\r\n{rest}\r\n"),
-            format!("GET /{number} HTTP/1.1\r\n{rest}A : b\r\n\r\n"),
-            format!("GET /{number} HTTP/1.1\r\n{rest}A: b\r\n c\r\n\r\n"),
-            format!("GET /{number} HTTP/1.1\n{rest}\r\n"),
-            format!("CONNECT sim.example:{number} HTTP/1.1\r\n{rest}\r\n"),
-            format!("GET /{number} HTTP/1.1\r\n{rest}A: \0\r\n\r\n"),
-            format!("GET /{number} HTTP/1.1\r\n{rest}A: {}\r\n\r\n", "a".repeat(33 * 1024)),
-            format!("GET /{number}{} HTTP/1.1\r\n{rest}\r\n", "a".repeat(9 * 1024)),
-        ];
-        // The long ones only where the pipes are wide enough to end in time.
-        let kinds =
-            if self.most < 5000 && !self.mood().is_timeless() { heads.len() - 2 } else { heads.len() };
-        let head = heads[self.rng.below(kinds as u64) as usize].clone();
-        self.ledger.plans.push(Plan {
-            method: "GET",
-            target: String::new(),
-            http10: false,
-            body: 0,
-            chunk: None,
-            expect: false,
-            tunnel: None,
-            local: false,
-            broken: Broken::Head,
-            answers: Vec::new(),
-            begun: false,
-            head_sent: false,
-            seen: 0,
-            seen_whole: false,
-            outcome: Outcome::Unanswered,
-        });
-        acts.push(Act::Mark(number, Mark::Begun));
-        self.send(head.into_bytes(), acts);
     }
 }

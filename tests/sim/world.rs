@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::balance::{Backend, Table};
-use evenkeel::config::{BackendUrl, Retry, Timeouts};
+use evenkeel::balance::Table;
+use evenkeel::config::{Limits, Timeouts};
 use evenkeel::id::BackendId;
 use evenkeel::limits;
 use evenkeel::stats::{Block, Counter};
@@ -16,8 +16,10 @@ use evenkeel::worker::{Pump, Settings, Token};
 
 use crate::backend::Serving;
 use crate::client::Client;
-use crate::ledger::{Ledger, Mood, Outcome};
-use crate::net::{Host, SimNet, Splits, Stream, Wires};
+use crate::ledger::{Ledger, Mood};
+use crate::near::{SimNet, Stream};
+use crate::net::{Host, Wires};
+use crate::plot::{Plot, draw_backends, draw_limits, draw_retry, draw_timeouts};
 use crate::rng::Rng;
 use crate::script::{Author, ClientScript};
 
@@ -26,66 +28,34 @@ const LIVELOCK: u32 = 200;
 /// Turns of a run that is never going to end.
 const ENDLESS: u32 = 400_000;
 
-/// What a run is to be like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plot {
-    /// Decides what everybody means to do.
-    pub(crate) seed: u64,
-    /// Decides how bytes are cut and when they come.
-    pub(crate) net_seed: u64,
-    pub(crate) mood: Mood,
-    pub(crate) splits: Splits,
-    pub(crate) traced: bool,
-}
-
 /// Everything in a run.
 pub(crate) struct World {
-    wires: Rc<RefCell<Wires>>,
+    pub(crate) wires: Rc<RefCell<Wires>>,
     /// Connections on their way from one worker to another.
-    passed: Rc<RefCell<Vec<Newcomer<Stream>>>>,
-    pump: Pump<SimNet>,
-    table: Arc<Table>,
-    stats: Arc<Block>,
-    timeouts: Timeouts,
+    pub(crate) passed: Rc<RefCell<Vec<Newcomer<Stream>>>>,
+    pub(crate) pump: Pump<SimNet>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) stats: Arc<Block>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
     /// By address, which backend.
-    addresses: Vec<(SocketAddr, usize)>,
-    waiting: Vec<ClientScript>,
-    clients: Vec<Client>,
-    servings: Vec<Serving>,
+    pub(crate) addresses: Vec<(SocketAddr, usize)>,
+    pub(crate) waiting: Vec<ClientScript>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) servings: Vec<Serving>,
     pub(crate) ledger: Ledger,
     /// Decides what happens of itself.
-    rng: Rng,
-    backend_patience: u64,
-    next_probe: u64,
-    pruned: u64,
-    drain_at: Option<u64>,
-    drained: bool,
-    idle_turns: u32,
+    pub(crate) rng: Rng,
+    pub(crate) backend_patience: u64,
+    pub(crate) next_probe: u64,
+    pub(crate) pruned: u64,
+    pub(crate) drain_at: Option<u64>,
+    pub(crate) drained: bool,
+    pub(crate) idle_turns: u32,
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
-}
-
-fn draw_timeouts(rng: &mut Rng) -> Timeouts {
-    let mut time = |low, high| Duration::from_millis(rng.between(low, high));
-    Timeouts {
-        head: time(1500, 3000),
-        idle: time(4000, 6000),
-        connect: time(60, 300),
-        response: time(1200, 3000),
-        stall: time(1000, 2000),
-        tunnel: time(5000, 9000),
-        upstream_idle: time(500, 3000),
-    }
-}
-
-fn draw_retry(rng: &mut Rng, plot: &Plot) -> Retry {
-    Retry {
-        retries: if plot.mood == Mood::Flaky { 8 } else { rng.between(0, 4) as u8 },
-        delay: Duration::from_millis(rng.between(1, 20)),
-        max_fails: if plot.mood == Mood::Rough { rng.between(1, 5) as u32 } else { 1000 },
-    }
 }
 
 impl World {
@@ -93,15 +63,17 @@ impl World {
         let mut rng = Rng::new(plot.seed);
         let calm = plot.mood == Mood::Calm;
         let timeless = plot.mood.is_timeless();
-        let retry = draw_retry(&mut rng, &plot);
+        let retry = draw_retry(plot.mood, &mut rng);
         let timeouts = draw_timeouts(&mut rng);
-        let width = rng.pick(&[200, 2_000, 20_000, 150_000]);
+        let width = rng.pick(&[200, 2_000, 20_000, 80_000]);
         let capacity = if timeless { 400_000 } else { width };
+        let limits = draw_limits(plot.mood, width * 3, &mut rng);
         let mut ledger = Ledger {
             mood: plot.mood,
             plans: Vec::new(),
             said: Default::default(),
             retries: u32::from(retry.retries),
+            body: limits.body,
             wrongs: Vec::new(),
             tunnels: Default::default(),
         };
@@ -118,16 +90,17 @@ impl World {
         let settings = Arc::new(Settings {
             timeouts,
             retry,
+            limits,
             status_path: Some("/lb-status".into()),
             status: Box::new(|| "{}".into()),
             locals: vec!["sim.local:80".into()],
             ..Settings::default()
         });
-        wires.say(|| format!("{timeouts:?} {retry:?}"));
+        wires.say(|| format!("{timeouts:?} {retry:?} {limits:?}"));
         let wires = Rc::new(RefCell::new(wires));
         let passed = Rc::default();
         let pump = Pump::new(SimNet::new(&wires, &passed), Arc::clone(&table), settings, Arc::clone(&stats));
-        let restless = !calm && !timeless && rng.chance(60);
+        let restless = !plot.mood.has_good_backends() && !timeless && rng.chance(60);
         let backend_patience = if restless { rng.between(1, 600) } else { u64::MAX };
         let eager = plot.mood == Mood::Rough;
         let drain_at = (eager && rng.chance(10)).then(|| rng.below(800));
@@ -138,6 +111,7 @@ impl World {
             table,
             stats,
             timeouts,
+            limits,
             addresses,
             waiting,
             clients: Vec::new(),
@@ -157,7 +131,7 @@ impl World {
         self.wires.borrow_mut().trace.take().unwrap_or_default()
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.wires.borrow().now
     }
 
@@ -189,39 +163,6 @@ impl World {
         self.judge();
     }
 
-    /// Longer than the balancer may wait for anything.
-    fn longest_wait(&self) -> u64 {
-        let t = &self.timeouts;
-        let waits = [t.head, t.idle, t.response, t.stall, t.stall, t.tunnel, limits::LINGER_TIMEOUT];
-        let tries = u64::from(self.ledger.retries) + 1;
-        let each = 2 * millis(t.connect) + millis(t.response) + 100;
-        waits.into_iter().map(millis).sum::<u64>() + tries * each
-    }
-
-    /// The last outcomes that the mood demands.
-    fn judge(&mut self) {
-        if self.ledger.mood.is_rough() {
-            return;
-        }
-        for number in 0..self.ledger.plans.len() {
-            let plan = &self.ledger.plans[number];
-            let well = match (&plan.outcome, plan.tunnel) {
-                (Outcome::Ours { status: 200 }, _) => plan.local,
-                (Outcome::Own { .. }, None) => true,
-                (Outcome::Tunnelled { got, ended }, Some(t)) => {
-                    let other = self.ledger.tunnels.get(&number);
-                    *ended && *got == t.from_backend && other == Some(&(t.from_client, true))
-                }
-                _ => false,
-            };
-            if !well {
-                let tunnel = self.ledger.tunnels.get(&number);
-                let what = format!("request {number} fared badly: {:?}, backend {tunnel:?}", plan.outcome);
-                self.ledger.wrong(what);
-            }
-        }
-    }
-
     fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
         let started = self.now();
         let most = 20 * self.longest_wait() + 60_000;
@@ -244,6 +185,7 @@ impl World {
         self.happen();
         self.act();
         let busy = self.tick();
+        self.count_upstreams();
         let moving = busy || self.wires.borrow().is_moving();
         self.pass_time(moving);
     }
@@ -267,7 +209,7 @@ impl World {
             self.wires.borrow_mut().say(|| "a drain begins".into());
             self.pump.drain();
         }
-        if self.ledger.mood != Mood::Calm && now >= self.next_probe {
+        if !self.ledger.mood.has_good_backends() && now >= self.next_probe {
             self.next_probe = now + 300;
             self.probe();
         }
@@ -361,28 +303,4 @@ impl World {
         // Health changes on its own; while nobody waits for anything it need not be seen.
         wires.now = due.unwrap_or(now + 500).min(now + 500);
     }
-}
-
-fn draw_backends(
-    count: u64,
-    plot: Plot,
-    rng: &mut Rng,
-    wires: &mut Wires,
-) -> (Table, Vec<(SocketAddr, usize)>) {
-    let (mut backends, mut addresses) = (Vec::new(), Vec::new());
-    for backend in 0..count as usize {
-        let double = !plot.mood.is_timeless() && rng.chance(25);
-        let mut of = Vec::new();
-        for i in 0..=u8::from(double) {
-            let address = SocketAddr::from(([10, 0, backend as u8, i], 80));
-            // The first of two may be one that nobody listens on.
-            let dead = double && i == 0 && rng.chance(50);
-            wires.hosts.push((address, if dead { Host::Refuses } else { Host::Up }));
-            addresses.push((address, backend));
-            of.push(address);
-        }
-        let url = BackendUrl { host: format!("backend{backend}"), port: 80 };
-        backends.push(Backend::new(url, of));
-    }
-    (Table::new(backends), addresses)
 }

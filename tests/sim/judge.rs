@@ -1,0 +1,72 @@
+//! What must hold of a run as a whole.
+
+use evenkeel::limits;
+
+use crate::ledger::{Outcome, Plan};
+use crate::world::{World, millis};
+
+impl World {
+    /// Longer than the balancer may wait for anything.
+    pub(crate) fn longest_wait(&self) -> u64 {
+        let t = &self.timeouts;
+        let waits = [t.head, t.idle, t.response, t.stall, t.stall, t.tunnel, limits::LINGER_TIMEOUT];
+        let tries = u64::from(self.ledger.retries) + 1;
+        let each = 2 * millis(t.connect) + millis(t.response) + 100;
+        waits.into_iter().map(millis).sum::<u64>() + tries * each
+    }
+
+    /// Nobody but the guilty is blamed, and every connection is counted out.
+    pub(crate) fn judge_backends(&mut self) {
+        let good = self.ledger.mood.has_good_backends();
+        for (i, backend) in self.table.backends().iter().enumerate() {
+            if good && !backend.is_up() {
+                self.ledger.wrong(format!("backend {i} is down for what others did"));
+            }
+            if self.limits.backend_connections.is_some() && !backend.connect(1) {
+                self.ledger.wrong(format!("connections to backend {i} are counted at rest"));
+            }
+        }
+        let blamed = |plan: &Plan| matches!(plan.outcome, Outcome::Ours { status: 502..=504 });
+        if let (true, Some(number)) = (good, self.ledger.plans.iter().position(blamed)) {
+            self.ledger.wrong(format!("request {number} was refused for a backend's fault"));
+        }
+    }
+
+    /// Connections to a backend that the balancer has open, against its limit.
+    pub(crate) fn count_upstreams(&mut self) {
+        let Some(most) = self.limits.backend_connections else { return };
+        for backend in 0..self.table.backends().len() {
+            let wires = self.wires.borrow();
+            let own = self.addresses.iter().filter(|(_, b)| *b == backend);
+            let open: usize = own.map(|(address, _)| wires.dialled(*address)).sum();
+            if open > most as usize {
+                self.ledger.wrong(format!("{open} connections to backend {backend}, {most} are allowed"));
+            }
+        }
+    }
+
+    /// The last outcomes that the mood demands.
+    pub(crate) fn judge(&mut self) {
+        self.judge_backends();
+        if self.ledger.mood.is_rough() {
+            return;
+        }
+        for number in 0..self.ledger.plans.len() {
+            let plan = &self.ledger.plans[number];
+            let well = match (&plan.outcome, plan.tunnel) {
+                (Outcome::Ours { status: 200 }, _) => plan.local,
+                (Outcome::Own { .. }, None) => true,
+                (Outcome::Tunnelled { got, ended }, Some(t)) => {
+                    let other = self.ledger.tunnels.get(&number);
+                    *ended && *got == t.from_backend && other == Some(&(t.from_client, true))
+                }
+                _ => false,
+            };
+            if !well {
+                let tunnel = self.ledger.tunnels.get(&number);
+                let what = format!("request {number} fared badly: {:?}, backend {tunnel:?}", plan.outcome);
+                self.ledger.wrong(what);
+            }
+        }
+    }
+}
