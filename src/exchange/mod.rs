@@ -153,7 +153,12 @@ impl Exchange {
     pub fn request(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Took, Refusal> {
         let relayed = self.request.relay(input, self.request_chunked, out)?;
         if !self.tunnel {
-            self.body_left = self.body_left.checked_sub(relayed.data as u64).ok_or(Refusal::BodySize)?;
+            let Some(left) = self.body_left.checked_sub(relayed.data as u64) else {
+                // Its end may be among these bytes, and with it what follows: the connection cannot go on.
+                self.abandon_request();
+                return Err(Refusal::BodySize);
+            };
+            self.body_left = left;
         }
         Ok(Took { consumed: relayed.consumed, pass: relayed.pass })
     }
