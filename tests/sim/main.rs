@@ -29,9 +29,9 @@ use plot::Plot;
 use world::World;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 8_000;
 /// Conversations of a plain test run that are cut up, and in how many ways.
-const SPLIT_SEEDS: u64 = 1_000;
+const SPLIT_SEEDS: u64 = 600;
 const SPLITS: u64 = 8;
 /// Lines of a trace that are shown.
 const SHOWN: usize = 4000;

@@ -94,7 +94,7 @@ impl Author<'_> {
         if self.mood().is_timeless() {
             return Reading::Eager;
         }
-        let slow = Reading::Slow { bytes: 1 + self.most / 20, every: self.rng.between(1, self.patience / 4) };
+        let slow = Reading::Slow { bytes: 1 + self.most / 20, every: self.rng.between(1, self.patience / 8) };
         let late = Reading::Late(self.rng.below(self.patience));
         match self.rng.below(10) {
             0 => slow,
