@@ -110,8 +110,8 @@ const _: () =
     assert!(FIELDS_DEFAULT <= FIELDS && FIELDS <= 128, "a head's dropped fields are a mask of 128 bits");
 const _: () = assert!(HEAD_MIN <= HEAD && HEAD <= HEAD_MAX && HEAD_MAX < INBOX, "a head must fit one read");
 const _: () = assert!(TARGET_MIN <= HEAD_MIN && TARGET <= HEAD, "a target stands in the head");
-/// Bytes thrown away while lingering: what a client may have had under way.
-pub const LINGER_BYTES: u32 = 256 * 1024;
+/// Bytes thrown away while lingering: all that a fast client sends in the time for it, short of an attack.
+pub const LINGER_BYTES: u32 = 64 * 1024 * 1024;
 /// A client that will be closed after its answer is not watched for this long: most answers come before.
 pub const WATCH_DELAY: Duration = Duration::from_secs(1);
 /// Pause in accepting when the process is out of descriptors or memory.
