@@ -1,9 +1,9 @@
 //! A client that sends exactly the bytes it is told to.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::SOON;
 use super::wire::{Body, Framing, Head, Response, Split, Wire, status_of, write_pieces};
@@ -23,9 +23,33 @@ impl Client {
         Ok(Self { wire: Wire::new(stream) })
     }
 
+    /// As [`Client::try_connect`], from an address of our choice: all of 127/8 is ours.
+    pub(crate) fn try_connect_from(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect_timeout(&to.into(), SOON)?;
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SOON))?;
+        Ok(Self { wire: Wire::new(stream) })
+    }
+
     #[track_caller]
     pub(crate) fn connect(to: SocketAddr) -> Self {
         Self::try_connect(to).unwrap_or_else(|e| panic!("connect to {to}: {e}"))
+    }
+
+    /// A client that speaks on a stream made elsewhere.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { wire: Wire::new(stream) }
+    }
+
+    /// Reads exactly these bytes, which are no message.
+    #[track_caller]
+    pub(crate) fn expect_bytes(&mut self, bytes: &[u8]) {
+        let mut body = Body::default();
+        self.body(Framing::Length(bytes.len() as u64), &mut body).expect("the bytes");
+        assert_eq!(body.bytes, bytes);
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {

@@ -3,7 +3,9 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod figures;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

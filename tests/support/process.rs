@@ -136,6 +136,11 @@ impl Evenkeel {
             .unwrap_or_else(|| panic!("evenkeel did not end within {deadline:?}"))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory it has ever had resident, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
