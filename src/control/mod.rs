@@ -94,7 +94,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
 /// Client connections in all: each needs a descriptor, and another to a backend while it is served.
 fn connections(asked: Option<u64>, descriptors: Option<u64>) -> u64 {
-    let most = descriptors.map_or(u64::MAX, |most| most / 100 * limits::CONNECTIONS_PERCENT);
+    let most = descriptors.map_or(u64::MAX, |most| most.saturating_mul(limits::CONNECTIONS_PERCENT) / 100);
     asked.unwrap_or(most).max(1)
 }
 

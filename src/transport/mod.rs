@@ -7,6 +7,7 @@ mod pipe;
 
 pub use pipe::Pipe;
 
+use crate::id::BackendId;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// A stream of bytes that never blocks: `WouldBlock` where it would have to.
@@ -58,10 +59,16 @@ pub trait Net {
     fn lighter(&self) -> Option<usize> {
         None
     }
-    /// Gives a stream that was not registered yet to that worker; gets it back when it is not taken.
+    /// Undoes [`Self::register`], so that the stream can be passed on; false where that cannot be.
+    fn deregister(&mut self, _stream: &mut Self::Stream) -> bool {
+        false
+    }
+    /// Gives a stream that is not registered to that worker; gets it back when it is not taken.
     fn pass(&self, _to: usize, newcomer: Newcomer<Self::Stream>) -> Result<(), Newcomer<Self::Stream>> {
         Err(newcomer)
     }
+    /// Asks other workers to close an unused stream to a backend that has all it may have.
+    fn ask_for_room(&self, _backend: BackendId) {}
     /// Events about an accepted stream will carry `token`.
     fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
 }

@@ -2,17 +2,19 @@
 //!
 //! SO_REUSEPORT deals connections by hash: 32 long-lived ones on two workers easily stand 20 to 12. A
 //! connection is passed on when it is about to be watched for the first time, which is before it costs a
-//! registration, and which one that is closed after a single answer never comes to.
+//! registration, and which one that is closed after a single answer never comes to; one whose first request was
+//! already there is passed on when that is answered.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 use mio::net::TcpStream;
 
 use crate::balance::Padded;
+use crate::id::BackendId;
 use crate::limits;
 use crate::transport::Newcomer;
 
@@ -23,6 +25,8 @@ pub enum Command {
     Drain,
     /// Take over a connection that another worker accepted; it is counted already.
     Adopt(Newcomer<TcpStream>),
+    /// Close an unused connection to this backend: it has all it may have, and another worker needs one.
+    MakeRoom(BackendId),
 }
 
 /// Set in the count of a worker that takes nobody over any more.
@@ -33,6 +37,8 @@ const CLOSED: u32 = 1 << 31;
 pub struct Crew {
     open: Box<[Padded<AtomicU32>]>,
     ways: Box<[(Sender<Command>, Arc<Waker>)]>,
+    /// When a worker paused accepting last, in milliseconds of the worker; 0 is never.
+    paused: AtomicU64,
 }
 
 impl Crew {
@@ -41,7 +47,7 @@ impl Crew {
         let open = wakers.iter().map(|_| Padded::default()).collect();
         let (senders, ends): (Vec<_>, Vec<_>) = wakers.iter().map(|_| bounded(limits::COMMANDS)).unzip();
         let ways = senders.into_iter().zip(wakers).collect();
-        (Arc::new(Self { open, ways }), ends)
+        (Arc::new(Self { open, ways, paused: AtomicU64::new(0) }), ends)
     }
 
     /// Tells every worker to drain.
@@ -86,6 +92,24 @@ impl Place {
     /// Connections open in the whole crew.
     pub fn total(&self) -> u64 {
         self.crew.open().map(u64::from).sum()
+    }
+
+    /// Notes that this worker pauses accepting now; true when no worker has for a while, so that it is said.
+    /// The workers' clocks began within moments of each other.
+    pub fn pauses(&self, now: u64) -> bool {
+        let last = self.crew.paused.swap(now.max(1), Relaxed);
+        last == 0 || last + limits::ACCEPT_WARNING.as_millis() as u64 <= now
+    }
+
+    /// Asks the others for room at a backend that has all the connections it may have.
+    pub fn ask_for_room(&self, backend: BackendId) {
+        let others = self.crew.ways.iter().enumerate().filter(|&(i, _)| i != self.own);
+        for (_, (sender, waker)) in others {
+            // One with so much to do has nothing unused.
+            if sender.try_send(Command::MakeRoom(backend)).is_ok() {
+                let _ = waker.wake();
+            }
+        }
     }
 
     /// Takes nobody over any more; true when no connection is left, none on its way here either.

@@ -51,6 +51,7 @@ impl<N: Net> Pump<N> {
             let up_key = self.upstreams.next_key();
             let limit = self.settings.limits.backend_connections;
             if limit.is_some_and(|most| !target.connect(most)) {
+                self.ask_for_room(backend);
                 return Err(Cause::BackendFull);
             }
             let stream = match self.net.dial(address, Token::Upstream(up_key).pack()) {

@@ -25,6 +25,14 @@ impl Stacks {
         top
     }
 
+    /// Takes the connection that was idle longest.
+    pub(super) fn pop_oldest(&mut self, backend: BackendId) -> Option<Key> {
+        let stack = &mut self.stacks[backend.index()];
+        let oldest = (!stack.is_empty()).then(|| stack.remove(0));
+        self.len -= usize::from(oldest.is_some());
+        oldest
+    }
+
     /// Keeps a connection; false when there are enough.
     pub(super) fn push(&mut self, backend: BackendId, upstream: Key) -> bool {
         let stack = &mut self.stacks[backend.index()];

@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Waker};
 
 use crate::balance::Table;
+use crate::id::BackendId;
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::stats::{Block, Counter};
@@ -65,6 +66,14 @@ impl Net for Sockets {
 
     fn pass(&self, to: usize, newcomer: Newcomer<TcpStream>) -> Result<(), Newcomer<TcpStream>> {
         self.place.pass(to, newcomer)
+    }
+
+    fn deregister(&mut self, stream: &mut TcpStream) -> bool {
+        self.registry.deregister(stream).is_ok()
+    }
+
+    fn ask_for_room(&self, backend: BackendId) {
+        self.place.ask_for_room(backend);
     }
 
     fn register(&mut self, stream: &mut TcpStream, token: usize) -> io::Result<()> {
@@ -282,8 +291,7 @@ impl Worker {
 
     /// Stops accepting for a moment; the queue is looked at again then, because `ready` stays set.
     fn pause(&mut self, why: &str) {
-        if self.paused_until == 0 || self.paused_until + limits::ACCEPT_WARNING.as_millis() as u64 <= self.now
-        {
+        if self.place.pauses(self.now) {
             log::warn!("not accepting connections for now, those open go on: {why}");
         }
         self.stats.add(Counter::AcceptPauses, 1);
@@ -295,6 +303,7 @@ impl Worker {
             match command {
                 Command::Drain => self.drain(),
                 Command::Adopt(newcomer) => self.pump.adopt(newcomer),
+                Command::MakeRoom(backend) => self.pump.make_room(backend),
             }
         }
     }

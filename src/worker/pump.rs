@@ -104,6 +104,8 @@ pub struct Pump<N: Net> {
     pub(super) expired: Vec<Key>,
     /// What was learnt of each backend's patience with unused connections.
     pub(super) patience: Vec<Patience>,
+    /// When other workers were last asked for room at a backend.
+    pub(super) asked_for_room: Option<u64>,
 }
 
 impl<N: Net> Pump<N> {
@@ -131,6 +133,7 @@ impl<N: Net> Pump<N> {
             scratch: Scratch::new(),
             expired: Vec::new(),
             patience: vec![Patience::default(); backends],
+            asked_for_room: None,
         }
     }
 
@@ -157,8 +160,9 @@ impl<N: Net> Pump<N> {
             self.downstreams[key].counted = true;
         }
         // Reminded early: most connections of a busy second are gone by then, and leave no long-lived entry.
-        self.arm(key, limits::WATCH_DELAY.as_millis() as u64);
-        self.downstreams[key].deadline = self.now + self.settings.timeouts.head.as_millis() as u64;
+        let head = self.settings.timeouts.head.as_millis() as u64;
+        self.arm(key, head.min(limits::WATCH_DELAY.as_millis() as u64));
+        self.downstreams[key].deadline = self.now + head;
         self.enqueue(key);
     }
 
@@ -279,7 +283,13 @@ impl<N: Net> Pump<N> {
     /// it waits for is only watched when it must be (see [`Self::remind`]).
     fn watch(&mut self, key: Key) {
         let down = &self.downstreams[key];
-        if !down.registered && !self.awaits_last_answer(key) && !self.pass_on(key) {
+        if down.registered {
+            // One whose request came with it could not be passed on before. Where requests are counted, it
+            // stays with the one who counts.
+            if down.requests == 1 && self.settings.limits.requests.is_none() {
+                self.pass_on(key);
+            }
+        } else if !self.awaits_last_answer(key) && !self.pass_on(key) {
             self.register(key);
         }
     }
@@ -292,6 +302,10 @@ impl<N: Net> Pump<N> {
             return false;
         }
         let Some(other) = self.net.lighter() else { return false };
+        let down = &mut self.downstreams[key];
+        if down.registered && !self.net.deregister(&mut down.stream) {
+            return false;
+        }
         let Some(down) = self.downstreams.remove(key) else { return false };
         self.stats.sub(Counter::Downstreams);
         let newcomer =

@@ -81,6 +81,22 @@ impl<N: Net> Pump<N> {
         set.min(told).min(learnt)
     }
 
+    /// What other workers keep unused counts among a backend's connections too. Asked at most once a
+    /// millisecond: under a load that fills the backend there is nothing unused to be had.
+    pub(super) fn ask_for_room(&mut self, backend: BackendId) {
+        if self.asked_for_room != Some(self.now) {
+            self.asked_for_room = Some(self.now);
+            self.net.ask_for_room(backend);
+        }
+    }
+
+    /// Closes the upstream to this backend that has been idle longest, if there is one.
+    pub fn make_room(&mut self, backend: BackendId) {
+        if let Some(key) = self.idle.pop_oldest(backend) {
+            self.close_upstream(key);
+        }
+    }
+
     /// Closes idle upstreams whose time is over.
     pub fn prune_idle(&mut self) {
         let (upstreams, now) = (&self.upstreams, self.now);
