@@ -279,8 +279,8 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Has the kernel tell of a connection's readiness from now on. One that will be closed after the answer
-    /// it waits for is only watched when it must be (see [`Self::remind`]).
+    /// Has the kernel tell of a connection's readiness from now on. One that only waits for an answer has
+    /// nothing to be told of; it is watched when that takes long (see [`Self::remind`]).
     fn watch(&mut self, key: Key) {
         let down = &self.downstreams[key];
         if down.registered {
@@ -289,7 +289,7 @@ impl<N: Net> Pump<N> {
             if down.requests == 1 && self.settings.limits.requests.is_none() {
                 self.pass_on(key);
             }
-        } else if !self.awaits_last_answer(key) && !self.pass_on(key) {
+        } else if !self.awaits_answer(key) && !self.pass_on(key) {
             self.register(key);
         }
     }
@@ -316,11 +316,12 @@ impl<N: Net> Pump<N> {
         true
     }
 
-    pub(super) fn awaits_last_answer(&self, key: Key) -> bool {
+    pub(super) fn awaits_answer(&self, key: Key) -> bool {
         let down = &self.downstreams[key];
         let Some(flight) = down.flight.and_then(|f| self.flights.get(f)) else { return false };
         let exchange = &flight.exchange;
-        exchange.request_done() && !exchange.keeps_downstream() && down.output.is_none()
+        let nothing_to_write = down.output.is_none() && flight.response_pipe.is_none();
+        exchange.request_done() && !exchange.is_tunnel() && nothing_to_write
     }
 
     pub(super) fn register(&mut self, key: Key) {
