@@ -32,9 +32,13 @@ impl Evenkeel {
         open_in(&self.status())
     }
 
-    /// Descriptors that the process has open.
-    pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("its descriptors").count()
+    /// Descriptors that the process has open: all but ends of pipes, and ends of pipes.
+    pub(crate) fn descriptors(&self) -> (usize, usize) {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("its descriptors");
+        let named = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let (pipes, others): (Vec<_>, Vec<_>) =
+            named.partition(|name| name.to_string_lossy().starts_with("pipe:"));
+        (others.len(), pipes.len())
     }
 
     /// Memory that it has resident now, in bytes.

@@ -1,0 +1,165 @@
+//! Thousands of clients that are slow on purpose, by `slowhttptest`: others are served as if they were not there.
+//!
+//! `SLOWHTTP=1 cargo test --release --test slowhttp -- --nocapture` runs all four modes with 5,000 connections.
+
+#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::raw::serve_raw;
+use support::{Evenkeel, get, raise_open_files};
+
+/// The answer to `/large`: far more than the sockets of a slow reader hold.
+const LARGE: usize = 1 << 20;
+/// Pause between two normal requests: a few hundred a second.
+const PACE: Duration = Duration::from_millis(3);
+/// A p99 below this is noise of the machine, whatever the unloaded one was.
+const FLOOR: Duration = Duration::from_millis(8);
+
+/// A mode of slowhttptest, with what it needs.
+struct Mode {
+    name: &'static str,
+    flags: &'static [&'static str],
+    path: &'static str,
+}
+
+const MODES: [Mode; 4] = [
+    Mode { name: "slow heads", flags: &["-H"], path: "/" },
+    Mode { name: "slow bodies", flags: &["-B", "-s", "8192"], path: "/" },
+    Mode { name: "ranges", flags: &["-R", "-t", "GET"], path: "/large" },
+    Mode {
+        name: "slow reading",
+        flags: &["-X", "-w", "10", "-y", "20", "-n", "2", "-z", "32"],
+        path: "/large",
+    },
+];
+
+/// Reads one request, its body included; whether it is for `/large`. `None` at the end of the stream.
+fn read_request(mut stream: &TcpStream, waiting: &mut Vec<u8>) -> Option<bool> {
+    let mut piece = [0; 2048];
+    loop {
+        if let Some(end) = waiting.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&waiting[..end]).to_ascii_lowercase();
+            let length = head.split("\r\ncontent-length:").nth(1).and_then(|rest| rest.lines().next());
+            let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            if waiting.len() >= end + 4 + length {
+                waiting.drain(..end + 4 + length);
+                return Some(head.split(' ').nth(1) == Some("/large"));
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => return None,
+            Ok(n) => waiting.extend_from_slice(&piece[..n]),
+        }
+    }
+}
+
+fn backend() -> String {
+    let address = serve_raw(|mut stream: TcpStream| {
+        let (small, mut waiting) = ("small".to_string(), Vec::new());
+        let _ = stream.set_read_timeout(None);
+        while let Some(large) = read_request(&stream, &mut waiting) {
+            let body = if large { "l".repeat(LARGE) } else { small.clone() };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            if stream.write_all((head + &body).as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Latencies of requests on fresh connections.
+#[derive(Debug)]
+struct Latency {
+    requests: usize,
+    p50: Duration,
+    p99: Duration,
+    most: Duration,
+}
+
+/// Asks on a fresh connection again and again; every answer must be right.
+fn measure(balancer: &Evenkeel, length: Duration) -> Latency {
+    let (start, mut took) = (Instant::now(), Vec::new());
+    while start.elapsed() < length {
+        let began = Instant::now();
+        let response = get(balancer.address, "/").expect("a normal request is answered");
+        assert_eq!((response.status, response.text().as_str()), (200, "small"));
+        took.push(began.elapsed());
+        std::thread::sleep(PACE);
+    }
+    took.sort();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    Latency { requests: took.len(), p50: at(50), p99: at(99), most: at(100) }
+}
+
+/// A running slowhttptest.
+struct Attack(Child);
+
+impl Attack {
+    fn start(balancer: &Evenkeel, mode: &Mode, connections: usize, length: Duration) -> Self {
+        let (count, rate) = (connections.to_string(), (connections / 2).to_string());
+        let (seconds, url) =
+            (length.as_secs().to_string(), format!("http://{}{}", balancer.address, mode.path));
+        let mut command = Command::new("slowhttptest");
+        command.args(mode.flags).args(["-c", &count, "-r", &rate, "-i", "1", "-l", &seconds, "-u", &url]);
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(quiet.spawn().expect("slowhttptest"))
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn is_installed() -> bool {
+    Command::new("slowhttptest").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+fn open(balancer: &Evenkeel) -> u64 {
+    balancer.open().iter().sum()
+}
+
+#[test]
+fn normal_requests_are_answered_among_thousands_of_slow_ones() {
+    let full = std::env::var_os("SLOWHTTP").is_some();
+    if !is_installed() {
+        assert!(!full, "slowhttptest is not installed");
+        eprintln!("slowhttptest is not installed (Debian package slowhttptest): nothing was shown");
+        return;
+    }
+    let files = raise_open_files();
+    let (modes, connections, length) = match full {
+        true => (&MODES[..], 5000.min(files.saturating_sub(200) / 2), Duration::from_secs(12)),
+        false => (&MODES[..2], 500.min(files.saturating_sub(200) / 2), Duration::from_secs(4)),
+    };
+    let balancer = Evenkeel::start(&["--workers", "2", "--backends", &backend()]);
+    measure(&balancer, Duration::from_millis(300));
+    for mode in modes {
+        let before = measure(&balancer, length / 4);
+        let attack = Attack::start(&balancer, mode, connections, length + Duration::from_secs(5));
+        // All come within two seconds; what is measured is the time when they are there.
+        let (start, mut most) = (Instant::now(), 0);
+        while start.elapsed() < length / 4 {
+            most = most.max(open(&balancer));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let under = measure(&balancer, length * 3 / 4);
+        let after = open(&balancer);
+        drop(attack);
+        let failures = balancer.status()["failures"].to_string();
+        println!("{}: {connections} asked for, {most} open at most before, {after} after", mode.name);
+        println!("  unloaded {before:.1?}\n  attacked {under:.1?}\n  failures so far {failures}");
+        let bound = FLOOR.max(2 * before.p99);
+        assert!(under.p99 <= bound, "{}: p99 {:?}, unloaded {:?}", mode.name, under.p99, before.p99);
+        assert!(most > connections as u64 / 4 || mode.name == "ranges", "{}: only {most} came", mode.name);
+        support::eventually(support::SOON, "the slow ones are gone", || open(&balancer) == 1);
+    }
+}
