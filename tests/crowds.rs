@@ -37,7 +37,8 @@ fn clients_beyond_max_connections_wait_and_are_served_when_others_leave() {
     for client in &mut waiting {
         assert_eq!(client.response("GET").expect("a response").text(), "a");
     }
-    drop(waiting);
+    drop((inside, waiting));
+    eventually(SOON, "none but the one that asks", || balancer.open().iter().sum::<u64>() == 1);
     assert_eq!(get(balancer.address, "/").expect("a response").text(), "a");
     assert_eq!(balancer.lines_with("not accepting", "limit"), 1, "{:?}", balancer.lines());
 }

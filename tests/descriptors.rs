@@ -11,7 +11,7 @@ fn with_descriptors(count: usize, arguments: &[&str]) -> Evenkeel {
     let mut command = std::process::Command::new("sh");
     command.env_remove("PROXY_PORT").stdin(std::process::Stdio::null());
     command.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(plain.get_program());
-    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.args(["--listen", "127.0.0.1:0", "--backend-idle-timeout", "100ms"]).args(arguments);
     Evenkeel::run(command)
 }
 
@@ -33,6 +33,7 @@ fn crowd(balancer: &Evenkeel, count: usize) -> (Vec<Client>, Vec<Client>) {
 
 #[track_caller]
 fn assert_lives_through_it(balancer: &Evenkeel, backend: &Backend, why: &str) {
+    let before = balancer.descriptors();
     let (mut inside, mut waiting) = crowd(balancer, 100);
     assert!(inside.len() > 10 && waiting.len() > 10, "{} inside, {} wait", inside.len(), waiting.len());
     for _ in 0..3 {
@@ -67,7 +68,9 @@ fn assert_lives_through_it(balancer: &Evenkeel, backend: &Backend, why: &str) {
         assert_eq!(client.get("/").expect("those inside go on").status, 200);
     }
     drop(inside);
-    eventually(SOON, "all is as before", || get(balancer.address, "/").is_ok_and(|r| r.status == 200));
+    eventually(SOON, "it serves as before", || get(balancer.address, "/").is_ok_and(|r| r.status == 200));
+    // Kept connections to the backend end a moment later.
+    eventually(SOON, "every descriptor is back", || balancer.descriptors() == before);
     assert_eq!(warnings(), 1, "{:?}", balancer.lines());
     assert_eq!(balancer.lines_with(&backend.url(), "down"), 0, "it is not the backend that failed");
 }

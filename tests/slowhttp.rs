@@ -2,7 +2,7 @@
 //!
 //! `SLOWHTTP=1 cargo test --release --test slowhttp -- --nocapture` runs all four modes with 5,000 connections.
 
-#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+#[expect(dead_code, unused_imports, reason = "shared with the other tests")]
 mod support;
 
 use std::io::{Read, Write};
@@ -74,12 +74,18 @@ fn backend() -> String {
 }
 
 /// Latencies of requests on fresh connections.
-#[derive(Debug)]
 struct Latency {
     requests: usize,
     p50: Duration,
     p99: Duration,
     most: Duration,
+}
+
+impl std::fmt::Display for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { requests, p50, p99, most } = self;
+        write!(f, "{requests} requests, p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?}")
+    }
 }
 
 /// Asks on a fresh connection again and again; every answer must be right.
@@ -156,7 +162,7 @@ fn normal_requests_are_answered_among_thousands_of_slow_ones() {
         drop(attack);
         let failures = balancer.status()["failures"].to_string();
         println!("{}: {connections} asked for, {most} open at most before, {after} after", mode.name);
-        println!("  unloaded {before:.1?}\n  attacked {under:.1?}\n  failures so far {failures}");
+        println!("  unloaded: {before}\n  attacked: {under}\n  failures so far {failures}");
         let bound = FLOOR.max(2 * before.p99);
         assert!(under.p99 <= bound, "{}: p99 {:?}, unloaded {:?}", mode.name, under.p99, before.p99);
         assert!(most > connections as u64 / 4 || mode.name == "ranges", "{}: only {most} came", mode.name);

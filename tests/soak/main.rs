@@ -9,10 +9,10 @@ mod client;
 mod ledger;
 mod plan;
 #[path = "../sim/rng.rs"]
-#[allow(dead_code, reason = "shared with the simulation")]
+#[expect(dead_code, reason = "shared with the simulation")]
 mod rng;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+#[expect(dead_code, unused_imports, reason = "shared with the other tests")]
 mod support;
 
 use std::sync::Arc;

@@ -144,7 +144,7 @@ impl Plan {
         }
         head += "\r\n";
         let size = head.len();
-        (vec![head.into_bytes(), coded].concat(), size)
+        ([head.into_bytes(), coded].concat(), size)
     }
 
     /// As it was written into a request's head.
