@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{Backend, Client, Evenkeel, Framing, Pattern, Reply, Request, SOON, eventually, list};
 
 const LARGE: u64 = 100_000_000;
@@ -284,4 +286,29 @@ fn a_response_is_passed_on_as_it_comes() {
     let mut rest = [0; 5];
     client.stream().read_exact(&mut rest).expect("the rest");
     assert_eq!(&rest, b"later");
+}
+
+/// The kernel tells nothing of a client that will be closed until it has to be waited for.
+#[test]
+fn a_slow_client_that_is_closed_afterwards_does_not_wait_for_a_timer() {
+    const SIZE: usize = 20_000_000;
+    let backend = Backend::start(|_, reply| {
+        reply.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"))?;
+        reply.send(vec![b'x'; SIZE])
+    });
+    let balancer = Evenkeel::start(&["--workers", "1", "--backends", &backend.url()]);
+    // Frozen, so that the request has come when the connection is accepted.
+    balancer.signal(Signal::STOP);
+    let mut client = Client::connect(balancer.address);
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("send");
+    balancer.signal(Signal::CONT);
+    let (_, _, framing) = client.head().expect("the head");
+    // Until the sockets between are full.
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    let mut body = Default::default();
+    client.body(framing, &mut body).expect("the whole body");
+    assert_eq!(body.length, SIZE as u64);
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(600), "took {took:?}");
 }

@@ -320,8 +320,9 @@ impl<N: Net> Pump<N> {
         let down = &self.downstreams[key];
         let Some(flight) = down.flight.and_then(|f| self.flights.get(f)) else { return false };
         let exchange = &flight.exchange;
-        let nothing_to_write = down.output.is_none() && flight.response_pipe.is_none();
-        exchange.request_done() && !exchange.is_tunnel() && nothing_to_write
+        // What a pipe holds for a client that takes no more waits for that client, not for the answer.
+        let takes = down.output.is_none() && down.ready.writable;
+        exchange.request_done() && !exchange.is_tunnel() && takes
     }
 
     pub(super) fn register(&mut self, key: Key) {
