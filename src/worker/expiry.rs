@@ -31,8 +31,12 @@ impl<N: Net> Pump<N> {
         self.arm(key, wait.as_millis() as u64);
     }
 
-    /// Waits for the next request.
+    /// Waits for the next request, or first for the client to take the end of its last answer.
     pub(super) fn arm_idle(&mut self, key: Key) {
+        if self.downstreams[key].output.is_some() {
+            self.arm_stall(key);
+            return;
+        }
         let timeouts = &self.settings.timeouts;
         // What came of the next request in the same read is on its way from now on.
         let begun = self.downstreams[key].input.is_some();

@@ -346,7 +346,8 @@ impl<N: Net> Pump<N> {
         self.draining = true;
         let grace = limits::DRAIN_GRACE.as_millis() as u64;
         for key in self.downstreams.keys().collect::<Vec<_>>() {
-            if self.downstreams[key].phase == Phase::Head && self.downstreams[key].input.is_none() {
+            let down = &self.downstreams[key];
+            if down.phase == Phase::Head && down.input.is_none() && down.output.is_none() {
                 self.arm(key, grace);
             }
         }
