@@ -17,7 +17,7 @@ pub enum Cause {
     TooManyConnections,
     /// Every backend that could serve it has all the connections it may have.
     BackendFull,
-    /// This process is out of descriptors or memory for another connection.
+    /// This process is out of descriptors, ports or memory for another connection.
     Shortage,
     /// No backend is eligible.
     NoBackend,
@@ -128,7 +128,7 @@ impl Cause {
             Self::ClientClosed => "the client went away",
             Self::TooManyConnections => "too many connections from this address",
             Self::BackendFull => "every backend has all the connections it may have",
-            Self::Shortage => "the balancer is out of descriptors",
+            Self::Shortage => "the balancer is out of descriptors or ports",
             Self::NoBackend => "no backend is available",
             Self::ConnectFailed => "no backend could be reached",
             Self::ConnectTimeout => "connecting to the backend took too long",

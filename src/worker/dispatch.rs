@@ -46,6 +46,7 @@ impl<N: Net> Pump<N> {
         let target = self.table.backend(backend);
         let addresses = target.addresses();
         let first = usize::from(self.flights[flight_key].first_address);
+        let mut failure = Cause::ConnectFailed;
         for tried in usize::from(skip)..addresses.len() {
             let address = addresses[(first + tried) % addresses.len()];
             let up_key = self.upstreams.next_key();
@@ -60,6 +61,10 @@ impl<N: Net> Pump<N> {
                     limit.into_iter().for_each(|_| target.disconnect());
                     if is_shortage(&error) {
                         return Err(Cause::Shortage);
+                    }
+                    // No local port is left to dial from, or no local address of that family: another may do.
+                    if error.kind() == io::ErrorKind::AddrNotAvailable {
+                        failure = Cause::Shortage;
                     }
                     continue;
                 }
@@ -82,7 +87,7 @@ impl<N: Net> Pump<N> {
             self.arm(key, self.settings.timeouts.connect.as_millis() as u64);
             return Ok(());
         }
-        Err(Cause::ConnectFailed)
+        Err(failure)
     }
 
     /// Looks whether a connect has come to an end.
