@@ -117,7 +117,10 @@ impl<N: Net> Pump<N> {
         if done {
             return self.finish(key, flight_key);
         }
-        self.arm(key, wait.as_millis() as u64);
+        // A head has its time in all, however many pieces it comes in.
+        if took.consumed > 0 {
+            self.arm(key, wait.as_millis() as u64);
+        }
         Flow::Moved
     }
 
