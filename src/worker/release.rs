@@ -50,6 +50,12 @@ impl<N: Net> Pump<N> {
             clean = read(&mut up.stream, &mut up.ready, &mut [0]) == Read::Blocked;
         }
         let backend = up.backend;
+        // Kept unused, the last one that is allowed would keep the other workers from the backend.
+        clean &= !self
+            .settings
+            .limits
+            .backend_connections
+            .is_some_and(|most| self.table.backend(backend).is_full(most));
         let idle = self.idle_time(backend, flight.exchange.idle_most());
         if keep_upstream && clean && idle > 0 && !self.draining && self.idle.push(backend, up_key) {
             let up = &mut self.upstreams[up_key];
