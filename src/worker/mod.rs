@@ -271,22 +271,26 @@ impl Worker {
                             counted: false,
                         });
                     }
-                    Err(error) => self.accept_failed(i, &error),
+                    Err(error) if self.accept_failed(i, &error) => return any,
+                    Err(_) => {}
                 }
             }
         }
         any
     }
 
-    fn accept_failed(&mut self, i: usize, error: &io::Error) {
+    /// True when accepting pauses.
+    fn accept_failed(&mut self, i: usize, error: &io::Error) -> bool {
         use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
         match error.kind() {
             WouldBlock => self.listeners[i].ready = false,
             ConnectionAborted | Interrupted => {}
             _ => {
                 self.pause(&error.to_string());
+                return true;
             }
         }
+        false
     }
 
     /// Stops accepting for a moment; the queue is looked at again then, because `ready` stays set.
