@@ -45,6 +45,8 @@ pub struct Newcomer<S> {
     pub listener: u16,
     /// It counts among its client's connections.
     pub counted: bool,
+    /// Requests begun on it so far.
+    pub requests: u64,
 }
 
 /// Where transports come from and who tells of their readiness.

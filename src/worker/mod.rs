@@ -269,6 +269,7 @@ impl Worker {
                             peer: peer.ip(),
                             listener: i as u16,
                             counted: false,
+                            requests: 0,
                         });
                     }
                     Err(error) if self.accept_failed(i, &error) => return any,

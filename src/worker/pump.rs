@@ -168,13 +168,18 @@ impl<N: Net> Pump<N> {
 
     /// Takes a connection over from another worker, to be watched at once.
     pub fn adopt(&mut self, newcomer: Newcomer<N::Stream>) {
+        let first = newcomer.requests == 0 && !self.draining;
         let key = self.insert(newcomer);
-        self.arm_idle(key);
+        if first {
+            self.arm(key, self.settings.timeouts.head.as_millis() as u64);
+        } else {
+            self.arm_idle(key);
+        }
         self.register(key);
     }
 
     fn insert(&mut self, newcomer: Newcomer<N::Stream>) -> Key {
-        let Newcomer { stream, peer, listener, counted } = newcomer;
+        let Newcomer { stream, peer, listener, counted, requests } = newcomer;
         let peer = peer.to_canonical();
         let trusted = self.settings.trust.iter().any(|network| network.contains(peer));
         self.stats.add(Counter::Downstreams, 1);
@@ -189,7 +194,7 @@ impl<N: Net> Pump<N> {
             peer,
             trusted,
             counted,
-            requests: 0,
+            requests,
             input: None,
             scanned: 0,
             output: None,
@@ -308,8 +313,13 @@ impl<N: Net> Pump<N> {
         }
         let Some(down) = self.downstreams.remove(key) else { return false };
         self.stats.sub(Counter::Downstreams);
-        let newcomer =
-            Newcomer { stream: down.stream, peer: down.peer, listener: down.listener, counted: down.counted };
+        let newcomer = Newcomer {
+            stream: down.stream,
+            peer: down.peer,
+            listener: down.listener,
+            counted: down.counted,
+            requests: down.requests,
+        };
         if let Err(newcomer) = self.net.pass(other, newcomer) {
             self.adopt(newcomer);
         }

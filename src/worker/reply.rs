@@ -35,7 +35,9 @@ impl<N: Net> Pump<N> {
         };
         let exchange = &self.flights[flight_key].exchange;
         let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
-        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
+        let last = unread || self.draining || self.was_last_request(key);
+        let connection =
+            if last { Connection::Close } else { self.flights[flight_key].exchange.connection() };
         self.end_flight(flight_key, false);
         self.send_reply(s, key, &reply, to_head, connection, unread)
     }
@@ -49,8 +51,14 @@ impl<N: Net> Pump<N> {
         exchange: &Exchange,
     ) -> Flow {
         let unread = exchange.request_unread();
-        let connection = if unread || self.draining { Connection::Close } else { exchange.connection() };
+        let last = unread || self.draining || self.was_last_request(key);
+        let connection = if last { Connection::Close } else { exchange.connection() };
         self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
+    }
+
+    /// The connection has had as many requests as it may have.
+    pub(super) fn was_last_request(&self, key: Key) -> bool {
+        self.settings.limits.requests.is_some_and(|most| self.downstreams[key].requests >= most)
     }
 
     pub(super) fn send_reply(

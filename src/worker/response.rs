@@ -87,8 +87,7 @@ impl<N: Net> Pump<N> {
         up_key: Key,
         scanned: usize,
     ) -> Flow {
-        let requests = self.downstreams[key].requests;
-        let keep = !self.draining && self.settings.limits.requests.is_none_or(|most| requests < most);
+        let keep = !self.draining && !self.was_last_request(key);
         let flight = &mut self.flights[flight_key];
         let begun = flight.exchange.response_begun();
         let (input, out) = scratch.split();
