@@ -61,7 +61,8 @@ impl Lines {
             // An option that is no field's name, though a field may be called so.
             .filter(|option| option != "close")
             .collect();
-        self.0.iter().filter(|(name, _)| !OURS.contains(&name.as_str()) && !named.contains(name)).collect()
+        let ours = |name: &str| OURS.contains(&name) || name.starts_with("x-forwarded-");
+        self.0.iter().filter(|(name, _)| !ours(name) && !named.contains(name)).collect()
     }
 
     /// What holds for every head that leaves.

@@ -29,6 +29,8 @@ pub enum Name {
     XForwardedHost,
     /// The scheme that the client used.
     XForwardedProto,
+    /// `X-Forwarded-Port` and the like, which we have nothing to say of.
+    XForwardedOther,
     /// A number of the request for log lines along its way.
     XRequestId,
 }
@@ -53,6 +55,7 @@ pub fn name(name: &[u8]) -> Name {
         17 if is("x-forwarded-proto") => Name::XForwardedProto,
         18 if is("proxy-authenticate") => Name::HopByHop,
         19 if is("proxy-authorization") => Name::HopByHop,
+        12.. if name[..12].eq_ignore_ascii_case(b"x-forwarded-") => Name::XForwardedOther,
         _ => Name::Other,
     }
 }

@@ -25,7 +25,7 @@ pub struct Request<'h, 'b> {
     head: &'b [u8],
     fields: &'h [Header<'b>],
     facts: Facts,
-    /// X-Forwarded-Host, X-Forwarded-Proto and X-Request-Id as the client sent them, by their bits.
+    /// X-Forwarded-Host, -Proto and others, and X-Request-Id as the client sent them, by their bits.
     theirs: Theirs,
     /// As sent; case matters.
     pub method: &'b str,
@@ -51,6 +51,7 @@ struct Theirs {
     host: u128,
     scheme: u128,
     id: u128,
+    other: u128,
 }
 
 /// What the request's next receiver is to be told about its way here.
@@ -127,6 +128,7 @@ impl<'h, 'b> Request<'h, 'b> {
                 Name::XForwardedHost => self.theirs.host |= 1 << i,
                 Name::XForwardedProto => self.theirs.scheme |= 1 << i,
                 Name::XRequestId => self.theirs.id |= 1 << i,
+                Name::XForwardedOther => self.theirs.other |= 1 << i,
                 _ => {}
             }
             let void = name == Name::Expect && self.version == Version::Http10;
@@ -211,8 +213,8 @@ impl<'h, 'b> Request<'h, 'b> {
     pub fn write(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
         let from = self.write_start_line(forwarded, out);
         let kept = if forwarded.trusted { self.kept() } else { Theirs::default() };
-        let theirs = self.theirs.host | self.theirs.scheme | self.theirs.id;
-        let dropped = self.facts.dropped | (theirs & !(kept.host | kept.scheme | kept.id));
+        let theirs = self.theirs.host | self.theirs.scheme | self.theirs.id | self.theirs.other;
+        let dropped = self.facts.dropped | (theirs & !(kept.host | kept.scheme | kept.id | kept.other));
         copy::fields(self.head, from, self.fields, dropped, out);
         self.write_forwarded(forwarded, kept, out);
         copy::framing(self.framing, out);
@@ -265,11 +267,12 @@ impl<'h, 'b> Request<'h, 'b> {
     /// What a trusted client sent, less what its Connection field named.
     fn kept(&self) -> Theirs {
         let named = self.facts.dropped;
-        let Theirs { host, scheme, id } = self.theirs;
+        let Theirs { host, scheme, id, other } = self.theirs;
         let id = id & !named;
         let value = self.fields.get(id.trailing_zeros() as usize).map_or(&b""[..], |field| field.value);
         let one = id.count_ones() == 1 && !value.is_empty();
-        Theirs { host: host & !named, scheme: scheme & !named, id: if one { id } else { 0 } }
+        let id = if one { id } else { 0 };
+        Theirs { host: host & !named, scheme: scheme & !named, id, other: other & !named }
     }
 
     fn write_forwarded(&self, forwarded: &Forwarded<'_>, kept: Theirs, out: &mut Vec<u8>) {
