@@ -23,6 +23,12 @@ pub enum Counter {
     IdleRacesWon,
     /// Kept connections not used again because the backend was about to close them.
     IdleUndercut,
+    /// Client connections closed because no request came.
+    IdleClosed,
+    /// Client connections closed because they had brought all the requests they may.
+    RequestsSpent,
+    /// Upstream connections closed because enough unused ones were kept.
+    IdleSurplus,
     /// Times that accepting paused for want of descriptors or of room under the limit of connections.
     AcceptPauses,
     /// Exchanges that ended other than well.
@@ -35,12 +41,15 @@ pub enum Counter {
 
 impl Counter {
     /// Those that only grow, with the names they are told by.
-    pub const TOLD: [(&str, Self); 6] = [
+    pub const TOLD: [(&str, Self); 9] = [
         ("accepted", Self::Accepted),
         ("requests", Self::Requests),
         ("retries", Self::Retries),
         ("idle_races_won", Self::IdleRacesWon),
         ("idle_undercut", Self::IdleUndercut),
+        ("idle_closed", Self::IdleClosed),
+        ("requests_spent", Self::RequestsSpent),
+        ("idle_surplus", Self::IdleSurplus),
         ("accept_pauses", Self::AcceptPauses),
     ];
 }

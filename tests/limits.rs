@@ -31,7 +31,7 @@ fn a_head_larger_than_max_head_is_431() {
     assert_eq!(last_answer(&balancer, &head_of(1025)).status, 431);
     // One that would go on for ever is not waited for.
     assert_eq!(last_answer(&balancer, head_of(1100).trim_end()).status, 431);
-    assert_eq!((backend.requests(), balancer.failures("bad-request")), (1, 2));
+    assert_eq!((backend.requests(), balancer.failures("head-too-large")), (1, 2));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn more_fields_than_max_headers_is_431() {
     let mut client = Client::connect(balancer.address);
     assert_eq!(client.exchange("GET", with(5)).expect("a response").status, 200);
     assert_eq!(last_answer(&balancer, &with(6)).status, 431);
-    assert_eq!((backend.requests(), balancer.failures("bad-request")), (1, 1));
+    assert_eq!((backend.requests(), balancer.failures("head-too-large")), (1, 1));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_target_longer_than_max_target_is_414() {
     assert_eq!(client.exchange("GET", to(64)).expect("a response").status, 200);
     assert_eq!(last_answer(&balancer, &to(65)).status, 414);
     assert_eq!(last_answer(&balancer, &to(8000)).status, 414);
-    assert_eq!((backend.requests(), balancer.failures("bad-request")), (1, 2));
+    assert_eq!((backend.requests(), balancer.failures("target-too-long")), (1, 2));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_body_longer_than_max_body_is_413_before_it_comes() {
     assert_eq!(backend.last().body.length, 1000);
     let refused = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n";
     assert_eq!(last_answer(&balancer, refused).status, 413);
-    assert_eq!((backend.requests(), balancer.failures("bad-request")), (1, 1));
+    assert_eq!((backend.requests(), balancer.failures("body-too-large")), (1, 1));
 }
 
 /// A backend that says what it was sent: when a head has come, and when its connection has ended.
@@ -101,7 +101,7 @@ fn chunks_beyond_max_body_are_413_in_the_middle_and_the_backend_is_cut_off() {
     let seen = ends.recv_timeout(SOON).expect("the backend's connection ends");
     assert!(!seen.ends_with(b"0\r\n\r\n"), "the backend takes it for whole: {:?}", seen.escape_ascii());
     assert!(seen.iter().filter(|&&byte| byte == b'c').count() <= 1010, "what is too much was sent on");
-    assert_eq!(balancer.failures("bad-request"), 1);
+    assert_eq!(balancer.failures("body-too-large"), 1);
 }
 
 #[test]

@@ -66,12 +66,6 @@ impl Backend {
         let room = |count: u32| (count < most).then_some(count + 1);
         self.connections.fetch_update(Relaxed, Relaxed, room).is_ok()
     }
-
-    /// Has as many connections as it may have.
-    pub fn is_full(&self, most: u32) -> bool {
-        self.connections.load(Relaxed) >= most
-    }
-
     /// Counts a connection out that was counted in.
     pub fn disconnect(&self) {
         self.connections.fetch_sub(1, Relaxed);

@@ -68,7 +68,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 18] = [
+pub const CODES: [&str; 21] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -87,12 +87,18 @@ pub const CODES: [&str; 18] = [
     "backend-stall",
     "tunnel-idle",
     "shortage",
+    "head-too-large",
+    "target-too-long",
+    "body-too-large",
 ];
 
 impl Cause {
     /// Place of its code in [`CODES`].
     pub fn index(self) -> usize {
         match self {
+            Self::BadRequest(Refusal::HeadSize | Refusal::FieldCount) => 18,
+            Self::BadRequest(Refusal::TargetSize) => 19,
+            Self::BadRequest(Refusal::BodySize) => 20,
             Self::BadRequest(_) => 0,
             Self::HeadTimeout => 1,
             Self::ClientStall => 2,

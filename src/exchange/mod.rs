@@ -36,6 +36,8 @@ pub struct Exchange {
     keep_downstream: bool,
     /// The upstream may be kept when this is over.
     keep_upstream: bool,
+    /// The client waits for an interim response before it sends the body.
+    expects_continue: bool,
     interim: u8,
     id: [u8; limits::REQUEST_ID],
     id_len: u8,
@@ -117,6 +119,7 @@ impl Exchange {
             ends_by_close: false,
             keep_downstream: request.persistent(),
             keep_upstream: false,
+            expects_continue: request.expects_continue && request.framing != Framing::None,
             interim: 0,
             id: [0; limits::REQUEST_ID],
             id_len: 0,
@@ -152,6 +155,7 @@ impl Exchange {
     /// Takes what belongs to the request from what the client sent behind the head.
     pub fn request(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Took, Refusal> {
         let relayed = self.request.relay(input, self.request_chunked, out)?;
+        self.expects_continue &= relayed.consumed == 0;
         if !self.tunnel {
             let Some(left) = self.body_left.checked_sub(relayed.data as u64) else {
                 // Its end may be among these bytes, and with it what follows: the connection cannot go on.
@@ -229,6 +233,7 @@ impl Exchange {
         let response = Response::parse(head, self.to_head, &mut space).map_err(Cause::BadResponse)?;
         if response.is_interim() {
             self.interim += 1;
+            self.expects_continue = false;
             if self.interim > limits::INTERIM_RESPONSES {
                 return Err(Cause::UnexpectedResponse);
             }
@@ -330,6 +335,11 @@ impl Exchange {
     /// True behind the last byte of the request.
     pub fn request_done(&self) -> bool {
         self.request.is_done()
+    }
+
+    /// It is the backend's turn: the client has sent all, or waits to be told to go on.
+    pub fn awaits_backend(&self) -> bool {
+        self.request.is_done() || self.expects_continue
     }
 
     /// The client may still be sending this request.

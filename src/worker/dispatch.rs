@@ -105,7 +105,7 @@ impl<N: Net> Pump<N> {
                 let target = self.table.backend(up.backend);
                 let position = usize::from(flight.first_address + addresses) - 1;
                 target.prefer(position % target.addresses().len());
-                self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+                self.arm_stall(key);
                 Flow::Moved
             }
             Ok(false) => {
@@ -150,7 +150,7 @@ impl<N: Net> Pump<N> {
             };
             match cause.verdict(standing) {
                 Verdict::Retry => {}
-                Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status),
+                Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status, false),
                 Verdict::Abort => {
                     self.stats.failed(cause);
                     self.log_failure(key, cause, format_args!("cut off"));

@@ -8,6 +8,7 @@ use super::scratch::Scratch;
 use crate::buffer::Buffer;
 use crate::exchange::Cause;
 use crate::slab::Key;
+use crate::stats::Counter;
 use crate::transport::{Net, Pipe};
 
 impl<N: Net> Pump<N> {
@@ -89,9 +90,12 @@ impl<N: Net> Pump<N> {
         let down = &self.downstreams[key];
         match down.phase {
             Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
-                self.reply_error(scratch, key, Cause::HeadTimeout, 408);
+                self.reply_error(scratch, key, Cause::HeadTimeout, 408, false);
             }
             Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
+                if down.phase == Phase::Head && !self.draining {
+                    self.stats.add(Counter::IdleClosed, 1);
+                }
                 self.close_downstream(key);
             }
             Phase::Flight => self.flight_expired(scratch, key),
@@ -116,7 +120,7 @@ impl<N: Net> Pump<N> {
             Stage::Open if flight.exchange.is_tunnel() => Cause::TunnelIdle,
             Stage::Open if down.output.is_some() || held(&flight.response_pipe) => Cause::ClientStall,
             Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
-            Stage::Open if !flight.exchange.request_done() => Cause::ClientStall,
+            Stage::Open if !flight.exchange.awaits_backend() => Cause::ClientStall,
             Stage::Open if flight.exchange.response_begun() => Cause::BackendStall,
             Stage::Open => Cause::ResponseTimeout,
         };

@@ -104,6 +104,8 @@ pub struct Pump<N: Net> {
     pub(super) expired: Vec<Key>,
     /// What was learnt of each backend's patience with unused connections.
     pub(super) patience: Vec<Patience>,
+    /// Backends that another worker needs a connection to.
+    pub(super) room_wanted: Vec<bool>,
     /// When other workers were last asked for room at a backend.
     pub(super) asked_for_room: Option<u64>,
 }
@@ -133,6 +135,7 @@ impl<N: Net> Pump<N> {
             scratch: Scratch::new(),
             expired: Vec::new(),
             patience: vec![Patience::default(); backends],
+            room_wanted: vec![false; backends],
             asked_for_room: None,
         }
     }

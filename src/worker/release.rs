@@ -50,17 +50,14 @@ impl<N: Net> Pump<N> {
             clean = read(&mut up.stream, &mut up.ready, &mut [0]) == Read::Blocked;
         }
         let backend = up.backend;
-        // Kept unused, the last one that is allowed would keep the other workers from the backend.
-        clean &= !self
-            .settings
-            .limits
-            .backend_connections
-            .is_some_and(|most| self.table.backend(backend).is_full(most));
         let idle = self.idle_time(backend, flight.exchange.idle_most());
-        if keep_upstream && clean && idle > 0 && !self.draining && self.idle.push(backend, up_key) {
+        let wanted_elsewhere = std::mem::take(&mut self.room_wanted[backend.index()]);
+        let kept = keep_upstream && clean && idle > 0 && !self.draining && !wanted_elsewhere;
+        if kept && self.idle.push(backend, up_key) {
             let up = &mut self.upstreams[up_key];
             (up.owner, up.reused, up.idle_since, up.idle_until) = (None, true, self.now, self.now + idle);
         } else {
+            self.stats.add(Counter::IdleSurplus, u64::from(kept));
             self.close_upstream(up_key);
         }
     }
@@ -96,10 +93,11 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Closes the upstream to this backend that has been idle longest, if there is one.
+    /// Closes the upstream to this backend that has been idle longest; without one, the next that would be kept.
     pub fn make_room(&mut self, backend: BackendId) {
-        if let Some(key) = self.idle.pop_oldest(backend) {
-            self.close_upstream(key);
+        match self.idle.pop_oldest(backend) {
+            Some(key) => self.close_upstream(key),
+            None => self.room_wanted[backend.index()] = true,
         }
     }
 

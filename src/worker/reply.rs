@@ -13,11 +13,19 @@ use crate::transport::Net;
 impl<N: Net> Pump<N> {
     /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
     pub(super) fn refuse(&mut self, scratch: &mut Scratch, key: Key, refusal: Refusal) -> Flow {
-        self.reply_error(scratch, key, Cause::BadRequest(refusal), refusal.status())
+        let to_head = scratch.input().trim_ascii_start().starts_with(b"HEAD ");
+        self.reply_error(scratch, key, Cause::BadRequest(refusal), refusal.status(), to_head)
     }
 
     /// Ends an exchange, or what did not become one, with an error reply.
-    pub(super) fn reply_error(&mut self, s: &mut Scratch, key: Key, cause: Cause, status: u16) -> Flow {
+    pub(super) fn reply_error(
+        &mut self,
+        s: &mut Scratch,
+        key: Key,
+        cause: Cause,
+        status: u16,
+        to_head: bool,
+    ) -> Flow {
         self.stats.failed(cause);
         self.log_failure(key, cause, format_args!("answered with {status}"));
         let reason = reason(status);
@@ -31,7 +39,7 @@ impl<N: Net> Pump<N> {
             Reply { status, content_type: "text/plain; charset=utf-8", fields, body: body.as_bytes() };
         let down = &mut self.downstreams[key];
         let Some(flight_key) = down.flight.take() else {
-            return self.send_reply(s, key, &reply, false, Connection::Close, true);
+            return self.send_reply(s, key, &reply, to_head, Connection::Close, true);
         };
         let exchange = &self.flights[flight_key].exchange;
         let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
@@ -96,7 +104,7 @@ impl<N: Net> Pump<N> {
     /// A client's address has too many connections: it is told, and this one closed.
     pub(super) fn refuse_connection(&mut self, key: Key) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.reply_error(&mut scratch, key, Cause::TooManyConnections, 429);
+        self.reply_error(&mut scratch, key, Cause::TooManyConnections, 429, false);
         self.scratch = scratch;
         self.enqueue(key);
     }

@@ -144,7 +144,7 @@ impl<N: Net> Pump<N> {
             return self.fail(scratch, key, Cause::ConnectionStale);
         }
         if self.flights[flight_key].stage == Stage::Open {
-            self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+            self.arm_request(key, flight_key);
         }
         Flow::Moved
     }
@@ -170,12 +170,7 @@ impl<N: Net> Pump<N> {
                 let sent = flight.request.take();
                 sent.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
-            let done = !left && self.flights[flight_key].exchange.request_done();
-            if done {
-                self.arm(key, self.settings.timeouts.response.as_millis() as u64);
-            } else {
-                self.arm_stall(key);
-            }
+            self.arm_request(key, flight_key);
             return if left { Flow::Blocked } else { Flow::Moved };
         }
         if N::Stream::SPLICES
@@ -243,14 +238,19 @@ impl<N: Net> Pump<N> {
             (flight.body_since, flight.body_bytes) = (self.now, 0);
             flight.request = Some(self.pool.copy(&bytes[taken..]));
         }
-        let timeouts = &self.settings.timeouts;
-        let wait = match (flight.exchange.is_tunnel(), flight.exchange.request_done()) {
-            (true, _) => timeouts.tunnel,
-            (false, true) => timeouts.response,
-            (false, false) => timeouts.stall,
-        };
-        self.arm(key, wait.as_millis() as u64);
+        self.arm_request(key, flight_key);
         Flow::Moved
+    }
+
+    /// After a part of the request has moved: waits for the answer, or for whoever keeps the body waiting.
+    fn arm_request(&mut self, key: Key, flight_key: Key) {
+        let flight = &self.flights[flight_key];
+        let sent = flight.request.as_ref().is_none_or(crate::buffer::Buffer::is_empty);
+        if sent && flight.exchange.awaits_backend() && !flight.exchange.is_tunnel() {
+            self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+        } else {
+            self.arm_stall(key);
+        }
     }
 
     /// A body must bring so many bytes a second, looked at over each time that it may stand still.

@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::exchange::Cause;
 use crate::limits;
 use crate::slab::Key;
+use crate::stats::Counter;
 use crate::transport::{Net, Transport};
 
 impl<N: Net> Pump<N> {
@@ -90,6 +91,7 @@ impl<N: Net> Pump<N> {
         let keep = !self.draining && !self.was_last_request(key);
         let flight = &mut self.flights[flight_key];
         let begun = flight.exchange.response_begun();
+        let awaited = flight.exchange.awaits_backend();
         let (input, out) = scratch.split();
         let took = match flight.exchange.response(input, scanned, keep, out) {
             Ok(took) => took,
@@ -103,6 +105,10 @@ impl<N: Net> Pump<N> {
                 let answered = flight.request.take();
                 answered.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
+        }
+        if awaited && !flight.exchange.awaits_backend() {
+            // From now on it is the client that may keep the body waiting.
+            (flight.body_since, flight.body_bytes) = (self.now, 0);
         }
         let done = flight.exchange.is_done();
         let wait = match (flight.exchange.is_tunnel(), flight.exchange.response_begun()) {
@@ -150,6 +156,9 @@ impl<N: Net> Pump<N> {
         let exchange = &self.flights[flight_key].exchange;
         let (keep, unread) = (exchange.keeps_downstream(), exchange.request_unread());
         let keep_upstream = exchange.keeps_upstream();
+        if self.was_last_request(key) {
+            self.stats.add(Counter::RequestsSpent, 1);
+        }
         if let Some(backend) = self.flights[flight_key].backend {
             self.table.succeeded(backend);
         }

@@ -29,7 +29,7 @@ pub enum Name {
     XForwardedHost,
     /// The scheme that the client used.
     XForwardedProto,
-    /// `X-Forwarded-Port` and the like, which we have nothing to say of.
+    /// `Forwarded` (RFC 7239), `X-Forwarded-Port` and the like, which we have nothing to say of.
     XForwardedOther,
     /// A number of the request for log lines along its way.
     XRequestId,
@@ -43,6 +43,7 @@ pub fn name(name: &[u8]) -> Name {
         4 if is("host") => Name::Host,
         6 if is("expect") => Name::Expect,
         7 if is("upgrade") => Name::Upgrade,
+        9 if is("forwarded") => Name::XForwardedOther,
         10 if is("connection") => Name::Connection,
         10 if is("keep-alive") => Name::KeepAlive,
         12 if is("max-forwards") => Name::MaxForwards,

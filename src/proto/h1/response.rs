@@ -136,7 +136,12 @@ impl<'h, 'b> Response<'h, 'b> {
 }
 
 fn keep_alive_timeout(value: &[u8]) -> Option<u64> {
-    field::list(value).find_map(|parameter| field::digits(parameter.strip_prefix(b"timeout=")?))
+    const TIMEOUT: &[u8] = b"timeout=";
+    let seconds = |parameter: &[u8]| {
+        let (name, seconds) = parameter.split_at_checked(TIMEOUT.len())?;
+        if name.eq_ignore_ascii_case(TIMEOUT) { field::digits(seconds) } else { None }
+    };
+    field::list(value).find_map(seconds)
 }
 
 #[cfg(test)]
