@@ -78,15 +78,17 @@ impl Ledger {
         self.count("met an idle close");
     }
 
+    /// Whether a backend's connections were cut since then.
+    pub(crate) fn killed_since(&self, then: Instant) -> bool {
+        self.kills.lock().unwrap().iter().any(|(_, to)| to.is_none_or(|to| to >= then))
+    }
+
     /// Whether a request that began then may have failed by now.
     pub(crate) fn excuses(&self, plan: &Plan, began: Instant) -> bool {
         if plan.fault.excuses() {
             return true;
         }
-        let killed = |&(from, to): &(Instant, Option<Instant>)| {
-            from <= Instant::now() && to.is_none_or(|to| to >= began)
-        };
-        if self.kills.lock().unwrap().iter().any(killed) {
+        if self.killed_since(began) {
             return true;
         }
         // The backend's thread may not have come to read it yet.

@@ -83,11 +83,6 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The backend may be killed while it is silent within an answer that ends with its connection.
-    pub(crate) fn unfinished_unseen(&self) -> bool {
-        self.fault == Fault::Stalled && self.ends == Ends::Close
-    }
-
     pub(crate) fn draw(rng: &mut Rng, number: u64) -> Self {
         let size = |rng: &mut Rng| match rng.below(10) {
             0 => 0,
