@@ -76,6 +76,27 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_exact_however_many_choose_at_once() {
+        const EACH: usize = 30_000;
+        let table = table(3);
+        let mut shares = [0; 3];
+        std::thread::scope(|scope| {
+            let worker = || {
+                let eligible = Eligible::new(&table);
+                let mut shares = [0; 3];
+                (0..EACH).for_each(|_| shares[eligible.choose(&table).unwrap().index()] += 1);
+                shares
+            };
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            for worker in workers {
+                let one = worker.join().unwrap();
+                shares.iter_mut().zip(one).for_each(|(sum, share)| *sum += share);
+            }
+        });
+        assert_eq!(shares, [4 * EACH / 3; 3]);
+    }
+
+    #[test]
     fn what_is_down_is_not_chosen() {
         let table = table(3);
         let mut eligible = Eligible::new(&table);
