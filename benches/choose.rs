@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use evenkeel::balance::{Backend, Eligible, Table};
-use evenkeel::config::BackendUrl;
+use evenkeel::config::{self, BackendUrl};
 use evenkeel::id::BackendId;
 
 const SIZES: [u16; 2] = [3, 1000];
 
 fn table(backends: u16) -> Table {
-    let backend = |i| Backend::new(BackendUrl { host: "backend.test".into(), port: 1 + i }, Vec::new());
+    let url = |i| BackendUrl { host: "backend.test".into(), port: 1 + i };
+    let backend = |i| Backend::new(config::Backend::new(url(i)), Vec::new());
     Table::new((0..backends).map(backend).collect())
 }
 

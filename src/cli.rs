@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::config::{self, Config, Health, Retry, digits, quoted};
+use crate::config::{self, Config, Health, Pool, Retry, digits, quoted};
 use crate::limits;
 use flags::{Asked, Flags};
 
@@ -73,10 +73,8 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
     let default = Config::default();
     let workers =
         value("--workers", &flags.workers, |text| config::parse_count(text, 1..=limits::WORKERS_MAX as u32))?;
-    let backends = match &flags.backends {
-        Some(list) => config::parse_backends(list).map_err(|line| format!("--backends {line}"))?,
-        None => default.backends,
-    };
+    let limits = bounds::limits(flags, default.limits)?;
+    let pool = pool(flags)?;
     let status_path = value("--status-path", &flags.status_path, config::parse_status_path)?;
     let trust = match &flags.trust_forwarded {
         Some(list) => config::parse_networks(list).map_err(|line| format!("--trust-forwarded {line}"))?,
@@ -87,16 +85,29 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
         workers: workers.map_or(default.workers, |workers| workers as usize),
         pin: flags.pin,
         busy_poll: flags.busy_poll,
-        backends,
-        health: health(flags, default.health)?,
-        retry: retry(flags, default.retry)?,
+        pools: vec![pool],
+        rate_limit: None,
         drain_timeout: value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?
             .unwrap_or(default.drain_timeout),
         status_path: status_path.unwrap_or(default.status_path),
         timeouts: bounds::timeouts(flags, default.timeouts)?,
-        limits: bounds::limits(flags, default.limits)?,
+        limits,
         trust,
     })
+}
+
+fn pool(flags: &Flags) -> Result<Pool, String> {
+    let mut pool = Pool::default();
+    if let Some(list) = &flags.backends {
+        pool.backends = config::parse_backends(list).map_err(|line| format!("--backends {line}"))?;
+    }
+    let most = bounds::backend_connections(flags)?;
+    pool.backends.iter_mut().for_each(|backend| backend.max_connections = most);
+    pool.health = health(flags, pool.health)?;
+    pool.retry = retry(flags, pool.retry)?;
+    let max_fails = value("--max-fails", &flags.max_fails, |text| config::parse_count(text, 1..=u32::MAX))?;
+    pool.ejection.max_fails = max_fails.unwrap_or(pool.ejection.max_fails);
+    Ok(pool)
 }
 
 fn listen(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<SocketAddr>, String> {
@@ -129,18 +140,21 @@ fn listen(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
 fn health(flags: &Flags, default: Health) -> Result<Health, String> {
     let interval = value("--health-check-interval", &flags.health_check_interval, positive)?;
     let timeout = value("--health-check-timeout", &flags.health_check_timeout, positive)?;
-    Ok(Health { interval: interval.unwrap_or(default.interval), timeout: timeout.unwrap_or(default.timeout) })
+    Ok(Health {
+        interval: interval.unwrap_or(default.interval),
+        timeout: timeout.unwrap_or(default.timeout),
+        ..default
+    })
 }
 
 fn retry(flags: &Flags, default: Retry) -> Result<Retry, String> {
     let retries =
         value("--retries", &flags.retries, |text| config::parse_count(text, 0..=limits::RETRIES_MAX.into()))?;
     let delay = value("--retry-delay", &flags.retry_delay, config::parse_duration)?;
-    let max_fails = value("--max-fails", &flags.max_fails, |text| config::parse_count(text, 1..=u32::MAX))?;
     Ok(Retry {
         retries: retries.and_then(|retries| u8::try_from(retries).ok()).unwrap_or(default.retries),
         delay: delay.unwrap_or(default.delay),
-        max_fails: max_fails.unwrap_or(default.max_fails),
+        ..default
     })
 }
 

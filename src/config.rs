@@ -1,7 +1,10 @@
 //! What the user asked for, checked and complete: the command line (and later the file) ends here.
 
 mod address;
+mod health;
 mod network;
+mod pool;
+mod statuses;
 mod value;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,7 +14,12 @@ use std::time::Duration;
 use crate::limits;
 
 pub use address::{doubled_listen, parse_backends, parse_listen};
+pub use health::{Check, Health, HttpCheck};
 pub use network::{Network, parse_networks};
+pub use pool::{
+    Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Retry, SameSite, Sticky, StickyBy,
+};
+pub use statuses::{Statuses, parse_statuses};
 pub(crate) use value::{digits, quoted, size};
 pub use value::{parse_count, parse_duration, parse_size, parse_status_path};
 
@@ -26,12 +34,10 @@ pub struct Config {
     pub pin: bool,
     /// Poll without sleeping: the lowest latency, for a whole core of each worker.
     pub busy_poll: bool,
-    /// Backends in the order given, no two alike, at least one.
-    pub backends: Vec<BackendUrl>,
-    /// Active health checks.
-    pub health: Health,
-    /// What is tried again, how often, and when a backend is given up.
-    pub retry: Retry,
+    /// What requests are balanced over; the first one is what serves a request that no route names a pool for.
+    pub pools: Vec<Pool>,
+    /// Requests that a client may bring; `None`: any number.
+    pub rate_limit: Option<RateLimit>,
     /// How long a drain may take before connections are cut.
     pub drain_timeout: Duration,
     /// Path that answers the short status; `None` turns it off.
@@ -61,9 +67,8 @@ impl Default for Config {
             workers,
             pin: false,
             busy_poll: false,
-            backends: parse_backends(limits::BACKENDS).expect("the default backends are well formed"),
-            health: Health::default(),
-            retry: Retry::default(),
+            pools: vec![Pool::default()],
+            rate_limit: None,
             drain_timeout: limits::DRAIN_TIMEOUT,
             status_path: Some(limits::STATUS_PATH.to_owned()),
             timeouts: Timeouts::default(),
@@ -89,38 +94,6 @@ impl std::fmt::Display for BackendUrl {
         } else {
             write!(f, "http://{}:{}", self.host, self.port)
         }
-    }
-}
-
-/// Active health checks, all from the one probe thread.
-#[derive(Clone, Copy, Debug)]
-pub struct Health {
-    /// Time between the starts of two probes of one backend.
-    pub interval: Duration,
-    /// Time after which a probe that has not connected counts as failed.
-    pub timeout: Duration,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { interval: limits::HEALTH_INTERVAL, timeout: limits::HEALTH_TIMEOUT }
-    }
-}
-
-/// Retries and the circuit breaker.
-#[derive(Clone, Copy, Debug)]
-pub struct Retry {
-    /// Retries a request at most, beside the first try; at most [`limits::RETRIES_MAX`].
-    pub retries: u8,
-    /// Wait before the same backend is tried again.
-    pub delay: Duration,
-    /// Failures in a row that take a backend out until a probe succeeds.
-    pub max_fails: u32,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { retries: limits::RETRIES, delay: limits::RETRY_DELAY, max_fails: limits::MAX_FAILS }
     }
 }
 
@@ -176,8 +149,6 @@ pub struct Limits {
     pub connections: Option<u64>,
     /// Connections of one client address, at least 1; `None`: no limit.
     pub connections_per_client: Option<u32>,
-    /// Connections to each backend by all workers together, at least 1; `None`: no limit.
-    pub backend_connections: Option<u32>,
     /// Unused connections kept to one backend by one worker; 0 keeps none.
     pub backend_idle: usize,
 }
@@ -193,7 +164,6 @@ impl Default for Limits {
             requests: None,
             connections: None,
             connections_per_client: None,
-            backend_connections: None,
             backend_idle: limits::IDLE_UPSTREAMS,
         }
     }
@@ -208,7 +178,7 @@ mod tests {
         let config = Config::default();
         assert_eq!(config.listen, [parse_listen("[::]:8080").expect("an address")]);
         assert!((1..=limits::WORKERS_MAX).contains(&config.workers));
-        let backends: Vec<String> = config.backends.iter().map(BackendUrl::to_string).collect();
+        let backends: Vec<String> = config.pools[0].backends.iter().map(|backend| backend.url.to_string()).collect();
         assert_eq!(backends.join(","), limits::BACKENDS);
         assert_eq!(parse_status_path(limits::STATUS_PATH), Ok(config.status_path));
     }

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const PORT: u16 = 8080;
 /// Backends when none are named: where `test-server` and its siblings are started by hand.
 pub const BACKENDS: &str = "http://localhost:8081,http://localhost:8082,http://localhost:8083";
+/// Name of the pool that the flags describe.
+pub const POOL: &str = "default";
+/// Weight of a backend at most, as in HAProxy: a schedule of turns by weight stays small.
+pub const WEIGHT_MAX: u16 = 256;
 /// Backends at most: an index fits 16 bits and a status page can still be read.
 pub const BACKENDS_MAX: usize = 4096;
 /// Worker threads at most: beyond it a typo is likelier than a machine.
@@ -15,6 +19,14 @@ pub const WORKERS_MAX: usize = 1024;
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 /// A TCP handshake across a data centre takes milliseconds; two seconds survive one lost SYN.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Successes that bring a backend up: one may be a process that is about to fall over again.
+pub const HEALTH_RISE: u32 = 2;
+/// Failures that take a backend down: one blip must not.
+pub const HEALTH_FALL: u32 = 3;
+/// Paths of an HTTP check: what most services have, then what all have.
+pub const HEALTH_PATHS: [&str; 2] = ["/health", "/"];
+/// Bytes of a probe's answer that are read: more is no answer to a check.
+pub const HEALTH_BODY: usize = 64 * 1024;
 
 /// Retries of one request: with three backends all are tried once.
 pub const RETRIES: u8 = 3;
@@ -22,8 +34,43 @@ pub const RETRIES: u8 = 3;
 pub const RETRIES_MAX: u8 = 15;
 /// Wait before the same backend again: a restarting process needs some, a person does not notice it.
 pub const RETRY_DELAY: Duration = Duration::from_millis(10);
+/// Retries in percent of the requests: an outage is then answered by a fifth more load, not by twice as much.
+pub const RETRY_BUDGET: u32 = 20;
+/// Retries a second whatever the budget: at low rates a percentage of nothing is nothing.
+pub const RETRY_BUDGET_FLOOR: u32 = 3;
+/// Time over which the budget is reckoned: a burst may use what was saved in it.
+pub const RETRY_BUDGET_SPAN: Duration = Duration::from_secs(10);
+
 /// One failure may be chance, three in a row are not.
 pub const MAX_FAILS: u32 = 3;
+/// Half of all requests failing is no chance either, even if those between them succeed.
+pub const FAIL_RATE: u32 = 50;
+/// Window of the failure rate.
+pub const FAIL_WINDOW: Duration = Duration::from_secs(10);
+/// Requests before a rate says something.
+pub const FAIL_RATE_REQUESTS: u32 = 20;
+/// First time out: about as long as a process takes to restart.
+pub const EJECT_TIME: Duration = Duration::from_secs(1);
+/// Longest time out: a backend that is mended is found within a minute.
+pub const EJECT_TIME_MAX: Duration = Duration::from_secs(60);
+/// At most half of a pool in percent: the others could not carry more, and a failure of all is not a backend's.
+pub const EJECT_MOST: u32 = 50;
+
+/// Requests that wait for a backend: memory stays bounded, and more could not be served in time.
+pub const QUEUE_LENGTH: u32 = 1024;
+/// Longest wait: a person has gone by then.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bound of consistent hashing in percent of the mean: the paper's trade of 1.25.
+pub const HASH_BOUND: u32 = 125;
+/// A client's address is remembered this long after its last request.
+pub const STICKY_TIME: Duration = Duration::from_secs(30 * 60);
+/// Clients whose backend is remembered by their address: 1 MiB; the one not seen for longest makes room.
+pub const STICKY_CLIENTS: usize = 1 << 16;
+/// Requests of one client a second at most; the bucket's clock ticks every 10 us.
+pub const RATE_MAX: u32 = 100_000;
+/// Clients that a rate limit tells apart: 512 KiB; the one nearest to a full bucket makes room.
+pub const RATE_CLIENTS: usize = 1 << 16;
 
 /// A drain waits this long for exchanges in flight: what Kubernetes grants before it kills.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

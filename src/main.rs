@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use evenkeel::cli::{self, Outcome};
-use evenkeel::config::{BackendUrl, Config};
+use evenkeel::config::{Backend, BackendUrl, Config};
 use evenkeel::{control, demo, limits};
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn run_demo(mut config: Config) -> ExitCode {
         }
     }
     let url = |server: &demo::Server| BackendUrl { host: "127.0.0.1".into(), port: server.port() };
-    config.backends = backends.iter().map(url).collect();
+    config.pools[0].backends = backends.iter().map(|server| Backend::new(url(server))).collect();
     match control::start(&config) {
         Ok(running) => {
             let host = running.addresses().first().map_or_else(|| "localhost".into(), visit);

@@ -57,11 +57,11 @@ impl Eligible {
 mod tests {
     use super::*;
     use crate::balance::Backend;
-    use crate::config::BackendUrl;
+    use crate::config::{self, BackendUrl};
 
     fn table(n: u16) -> Table {
         let url = |port| BackendUrl { host: "h".into(), port };
-        Table::new((1..=n).map(|port| Backend::new(url(port), Vec::new())).collect())
+        Table::new((1..=n).map(|port| Backend::new(config::Backend::new(url(port)), Vec::new())).collect())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::config::BackendUrl;
+use crate::config::{self, BackendUrl};
 use crate::id::BackendId;
 
 /// A word of its own on its own cache lines (128 bytes: processors fetch pairs of 64-byte lines).
@@ -15,7 +15,7 @@ pub struct Padded<T>(pub T);
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Backend {
-    url: BackendUrl,
+    config: config::Backend,
     addresses: Box<[SocketAddr]>,
     /// Which of the addresses answered last, by position.
     preferred: AtomicU16,
@@ -28,9 +28,9 @@ pub struct Backend {
 
 impl Backend {
     /// A backend with the addresses its name resolved to; none means that it cannot be reached yet.
-    pub fn new(url: BackendUrl, addresses: Vec<SocketAddr>) -> Self {
+    pub fn new(config: config::Backend, addresses: Vec<SocketAddr>) -> Self {
         Self {
-            url,
+            config,
             addresses: addresses.into(),
             preferred: AtomicU16::new(0),
             up: AtomicBool::new(true),
@@ -41,7 +41,7 @@ impl Backend {
 
     /// As the user named it.
     pub fn url(&self) -> &BackendUrl {
-        &self.url
+        &self.config.url
     }
 
     /// All addresses, in the resolver's order.
@@ -61,11 +61,13 @@ impl Backend {
         }
     }
 
-    /// Counts a connection in, if there are fewer than `most`; exact over all workers.
-    pub fn connect(&self, most: u32) -> bool {
+    /// Counts a connection in, if it may have another one; exact over all workers.
+    pub fn connect(&self) -> bool {
+        let most = self.config.max_connections.unwrap_or(u32::MAX);
         let room = |count: u32| (count < most).then_some(count + 1);
         self.connections.fetch_update(Relaxed, Relaxed, room).is_ok()
     }
+
     /// Counts a connection out that was counted in.
     pub fn disconnect(&self) {
         self.connections.fetch_sub(1, Relaxed);

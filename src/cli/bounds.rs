@@ -39,7 +39,6 @@ pub(super) fn limits(flags: &Flags, default: Limits) -> Result<Limits, String> {
     let descriptors = "as many as the descriptors allow";
     let connections = count("--max-connections", &flags.max_connections, descriptors)?;
     let per_client = count("--max-connections-per-client", &flags.max_connections_per_client, OFF)?;
-    let to_backend = count("--backend-max-connections", &flags.backend_max_connections, OFF)?;
     let backend_idle = count("--backend-max-idle", &flags.backend_max_idle, "none")?;
     Ok(Limits {
         head,
@@ -51,9 +50,14 @@ pub(super) fn limits(flags: &Flags, default: Limits) -> Result<Limits, String> {
         requests: or_default(requests.map(u64::from), default.requests),
         connections: or_default(connections.map(u64::from), default.connections),
         connections_per_client: or_default(per_client, default.connections_per_client),
-        backend_connections: or_default(to_backend, default.backend_connections),
         backend_idle: backend_idle.map_or(default.backend_idle, |idle| idle as usize),
     })
+}
+
+/// Connections to each backend; `None`: no limit.
+pub(super) fn backend_connections(flags: &Flags) -> Result<Option<u32>, String> {
+    let most = count("--backend-max-connections", &flags.backend_max_connections, OFF)?;
+    Ok(most.filter(|&most| most > 0))
 }
 
 /// A size that may be at most as large as a head can be.
@@ -129,7 +133,6 @@ mod tests {
             requests: Some(1),
             connections: Some(4_294_967_295),
             connections_per_client: Some(2),
-            backend_connections: Some(3),
             backend_idle: 0,
         };
         assert_eq!(format!("{:?}", given.limits), format!("{right:?}"));

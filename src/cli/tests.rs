@@ -70,9 +70,18 @@ fn every_flag_reaches_its_field() {
         workers: 7,
         pin: true,
         busy_poll: true,
-        backends: config::parse_backends("a:1,b:2").expect("two backends"),
-        health: Health { interval: Duration::from_secs(1), timeout: Duration::from_millis(300) },
-        retry: Retry { retries: 0, delay: Duration::ZERO, max_fails: 1 },
+        pools: vec![Pool {
+            backends: config::parse_backends("a:1,b:2").expect("two backends"),
+            health: Health {
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_millis(300),
+                ..Health::default()
+            },
+            retry: Retry { retries: 0, delay: Duration::ZERO, ..Retry::default() },
+            ejection: Ejection { max_fails: 1, ..Ejection::default() },
+            ..Pool::default()
+        }],
+        rate_limit: None,
         drain_timeout: Duration::from_secs(60),
         status_path: None,
         timeouts: Default::default(),

@@ -4,19 +4,20 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::BackendUrl;
-use super::value::{digits, quoted};
+use super::value::{digits, parse_count, quoted};
+use super::{Backend, BackendUrl};
 use crate::limits;
 
 /// Longest name and longest part of it that DNS can carry.
 const HOST_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
-/// Reads comma-separated backends, in their order; white space around each is let pass.
+/// Reads comma-separated backends, each with its `=WEIGHT` if that is not 1, in their order; white space around
+/// each is let pass.
 ///
 /// # Errors
 /// One line: the backend at fault in quotes, what is wrong with it and what would be right.
-pub fn parse_backends(list: &str) -> Result<Vec<BackendUrl>, String> {
+pub fn parse_backends(list: &str) -> Result<Vec<Backend>, String> {
     if list.trim().is_empty() {
         return Err(format!("{}: no backend; write one or more, like http://localhost:8081", quoted(list)));
     }
@@ -27,9 +28,8 @@ pub fn parse_backends(list: &str) -> Result<Vec<BackendUrl>, String> {
             let wrong = "an empty element; put one comma between two backends and none at the ends";
             return Err(format!("{}: {wrong}", quoted(list)));
         }
-        let backend: BackendUrl =
-            element.parse().map_err(|reason| format!("{}: {reason}", quoted(element)))?;
-        if !seen.insert(backend.clone()) {
+        let backend = backend(element).map_err(|reason| format!("{}: {reason}", quoted(element)))?;
+        if !seen.insert(backend.url.clone()) {
             return Err(format!("{}: given twice; name each backend once", quoted(element)));
         }
         backends.push(backend);
@@ -38,6 +38,17 @@ pub fn parse_backends(list: &str) -> Result<Vec<BackendUrl>, String> {
         }
     }
     Ok(backends)
+}
+
+fn backend(element: &str) -> Result<Backend, String> {
+    let (url, weight) = element.rsplit_once('=').map_or((element, None), |(url, text)| (url, Some(text)));
+    let mut backend = Backend::new(url.trim_end().parse()?);
+    if let Some(text) = weight {
+        let weight = parse_count(text.trim_start(), 1..=limits::WEIGHT_MAX.into());
+        let weight = weight.map_err(|reason| format!("its weight {}: {reason}", quoted(text)))?;
+        backend.weight = weight as u16;
+    }
+    Ok(backend)
 }
 
 impl FromStr for BackendUrl {
@@ -193,14 +204,25 @@ mod tests {
         ];
         for (list, right) in cases {
             let backends = parse_backends(list).expect(list);
-            let shown: Vec<String> = backends.iter().map(BackendUrl::to_string).collect();
+            let shown: Vec<String> = backends.iter().map(|backend| backend.url.to_string()).collect();
             assert_eq!(shown.join(" "), right, "{list}");
         }
     }
 
     #[test]
+    fn a_backend_has_the_weight_behind_its_equals_sign() {
+        let backends = parse_backends("a:1, http://b:2/=256,[::1]:3 = 7").unwrap();
+        assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 256, 7]);
+    }
+
+    #[test]
     fn bad_backends_are_refused() {
         let cases = [
+            ("a:1=0", "\"a:1=0\": its weight \"0\": must be a whole number from 1 to 256"),
+            ("a:1=257", "must be a whole number from 1 to 256"),
+            ("a:1=", "its weight \"\": must be"),
+            ("a:1=2=3", "port \"1=2\" must be"),
+            ("a:1=1,a:1=2", "given twice"),
             ("", "\"\": no backend; write"),
             ("  ", "\"  \": no backend"),
             (",", "\",\": an empty element"),

@@ -48,14 +48,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     end_on_panic();
     let descriptors = sys::descriptors::raise_limit();
     let (listeners, addresses) = listen(config)?;
-    let table = Arc::new(Table::new(resolve::backends(&config.backends)));
+    let table = Arc::new(Table::new(resolve::backends(&config.pools[0].backends)));
     let known_crew = Arc::new(OnceLock::<Arc<Crew>>::new());
     let stats: Vec<_> = listeners.iter().map(|_| Arc::new(Block::default())).collect();
     let status_stats = stats.clone();
     let (status_table, status_crew) = (Arc::clone(&table), Arc::clone(&known_crew));
     let settings = Arc::new(Settings {
         timeouts: config.timeouts,
-        retry: config.retry,
+        retry: config.pools[0].retry,
+        max_fails: config.pools[0].ejection.max_fails,
         limits: config.limits,
         trust: config.trust.clone(),
         clients: config.limits.connections_per_client.map(Clients::new),
@@ -72,7 +73,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     warn_of_loops(&table, &addresses);
     let (sender, events) = unbounded();
     watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
-    let probe = probe::spawn(Arc::clone(&table), config.health)
+    let probe = probe::spawn(Arc::clone(&table), config.pools[0].health.clone())
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
     let parts = listeners.into_iter().zip(&stats);
     let parts = parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats) }).collect();
@@ -118,7 +119,7 @@ fn say(config: &Config, addresses: &[SocketAddr], descriptors: Option<u64>) {
     }
     let pinned = if config.pin { "each to be pinned to a core" } else { "not pinned" };
     log::info!("{}, {pinned}", count(config.workers as u64, "worker"));
-    let urls: Vec<_> = config.backends.iter().map(ToString::to_string).collect();
+    let urls: Vec<_> = config.pools[0].backends.iter().map(|backend| backend.url.to_string()).collect();
     log::info!("{}: {}", count(urls.len() as u64, "backend"), urls.join(", "));
     if let Some(limit) = descriptors {
         log::info!("at most {limit} open descriptors, two for each client being served");

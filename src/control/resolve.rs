@@ -4,18 +4,18 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::thread;
 
 use crate::balance::Backend;
-use crate::config::BackendUrl;
+use crate::config::{self, BackendUrl};
 use crate::limits;
 
 /// Resolves every backend; names are looked up side by side, because one may take seconds to fail.
-pub(super) fn backends(urls: &[BackendUrl]) -> Vec<Backend> {
-    let mut resolved = Vec::with_capacity(urls.len());
-    for batch in urls.chunks(limits::LOOKUPS) {
+pub(super) fn backends(configured: &[config::Backend]) -> Vec<Backend> {
+    let mut resolved = Vec::with_capacity(configured.len());
+    for batch in configured.chunks(limits::LOOKUPS) {
         let addresses: Vec<_> = thread::scope(|scope| {
-            let lookups: Vec<_> = batch.iter().map(|url| scope.spawn(|| addresses(url))).collect();
+            let lookups: Vec<_> = batch.iter().map(|backend| scope.spawn(|| addresses(&backend.url))).collect();
             lookups.into_iter().map(|lookup| lookup.join().unwrap_or_default()).collect()
         });
-        resolved.extend(batch.iter().cloned().zip(addresses).map(|(url, found)| Backend::new(url, found)));
+        resolved.extend(batch.iter().cloned().zip(addresses).map(|(backend, found)| Backend::new(backend, found)));
     }
     resolved
 }

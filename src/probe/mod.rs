@@ -65,7 +65,7 @@ impl Drop for Thread {
 mod tests {
     use super::*;
     use crate::balance::Backend;
-    use crate::config::BackendUrl;
+    use crate::config::{self, BackendUrl};
     use crate::id::BackendId;
     use socket2::{Domain, Socket, Type};
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -77,12 +77,14 @@ mod tests {
     const HOME: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
     fn health(interval: u64, timeout: u64) -> Health {
-        Health { interval: Duration::from_millis(interval), timeout: Duration::from_millis(timeout) }
+        let (interval, timeout) = (Duration::from_millis(interval), Duration::from_millis(timeout));
+        Health { interval, timeout, ..Health::default() }
     }
 
     fn table(backends: Vec<Vec<SocketAddr>>) -> Arc<Table> {
         let named = backends.into_iter().enumerate().map(|(index, addresses)| {
-            Backend::new(BackendUrl { host: format!("b{index}"), port: 80 }, addresses)
+            let url = BackendUrl { host: format!("b{index}"), port: 80 };
+            Backend::new(config::Backend::new(url), addresses)
         });
         Arc::new(Table::new(named.collect()))
     }
@@ -172,7 +174,7 @@ mod tests {
         table.set_up(BackendId(1050), false);
         let timeout = Duration::from_millis(1500);
         let begun = Instant::now();
-        let _thread = spawn(Arc::clone(&table), Health { interval: PATIENCE * 2, timeout }).unwrap();
+        let _thread = spawn(Arc::clone(&table), Health { interval: PATIENCE * 2, timeout, ..Health::default() }).unwrap();
         wait("all refusing", || up(&table, 1050) && (0..1000).all(|index| !up(&table, index)));
         assert!(begun.elapsed() < timeout, "the silent held up the others: {:?}", begun.elapsed());
         wait("all silent", || (1000..1050).all(|index| !up(&table, index)));

@@ -188,12 +188,12 @@ impl fmt::Display for DownLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::BackendUrl;
+    use crate::config::{self, BackendUrl};
     use std::time::Duration;
 
     fn backend(addresses: &[&str]) -> Backend {
         let url = BackendUrl { host: "localhost".into(), port: 8081 };
-        Backend::new(url, addresses.iter().map(|address| address.parse().unwrap()).collect())
+        Backend::new(config::Backend::new(url), addresses.iter().map(|address| address.parse().unwrap()).collect())
     }
 
     #[test]

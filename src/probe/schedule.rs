@@ -82,12 +82,14 @@ impl Schedule {
         let health = Health {
             interval: health.interval.clamp(SHORTEST, LONGEST),
             timeout: health.timeout.clamp(SHORTEST, LONGEST),
+            ..health
         };
         let ids = (0..backends).map(|index| BackendId(index as u16));
+        let interval = health.interval;
         let probe = |id: BackendId| {
             // Earlier, not later: no backend waits longer than the interval.
-            let early = health.interval / SPREAD * u32::from(id.0) / backends as u32;
-            Probe { phase: now + health.interval - early, wake: now, state: State::Resting }
+            let early = interval / SPREAD * u32::from(id.0) / backends as u32;
+            Probe { phase: now + interval - early, wake: now, state: State::Resting }
         };
         Self {
             health,
@@ -200,7 +202,7 @@ mod tests {
     }
 
     fn schedule(backends: usize, now: Instant) -> Schedule {
-        Schedule::new(Health { interval: ms(1000), timeout: ms(200) }, backends, now)
+        Schedule::new(Health { interval: ms(1000), timeout: ms(200), ..Health::default() }, backends, now)
     }
 
     fn dial(step: Step) -> usize {
@@ -291,7 +293,7 @@ mod tests {
     #[test]
     fn a_probe_longer_than_the_interval_leaves_starts_out() {
         let zero = Instant::now();
-        let mut schedule = Schedule::new(Health { interval: ms(100), timeout: ms(250) }, 1, zero);
+        let mut schedule = Schedule::new(Health { interval: ms(100), timeout: ms(250), ..Health::default() }, 1, zero);
         schedule.start(A, 1, 0, zero);
         down(schedule.failed(A, Failure::NoAnswer, zero + ms(250)));
         assert_eq!(schedule.wake(), Some(zero + ms(300)));
@@ -301,7 +303,7 @@ mod tests {
     #[test]
     fn a_shortage_is_told_once_and_tried_again_soon() {
         let zero = Instant::now();
-        let mut schedule = Schedule::new(Health { interval: ms(10_000), timeout: ms(200) }, 2, zero);
+        let mut schedule = Schedule::new(Health { interval: ms(10_000), timeout: ms(200), ..Health::default() }, 2, zero);
         for (id, told) in [(A, true), (B, false)] {
             schedule.start(id, 1, 0, zero);
             assert_eq!(schedule.postpone(id, zero), told);
@@ -317,12 +319,12 @@ mod tests {
     fn absurd_times_neither_spin_nor_overflow() {
         let now = Instant::now();
         for time in [Duration::ZERO, Duration::MAX] {
-            let mut schedule = Schedule::new(Health { interval: time, timeout: time }, 4096, now);
+            let mut schedule = Schedule::new(Health { interval: time, timeout: time, ..Health::default() }, 4096, now);
             let last = BackendId(4095);
             assert_eq!(dial(schedule.start(last, 1, 0, now)), 0);
             schedule.connected(last, now);
             assert!(schedule.probes[last.index()].wake > now);
         }
-        assert_eq!(Schedule::new(Health { interval: ms(1), timeout: ms(1) }, 0, now).wake(), None);
+        assert_eq!(Schedule::new(Health { interval: ms(1), timeout: ms(1), ..Health::default() }, 0, now).wake(), None);
     }
 }

@@ -50,15 +50,14 @@ impl<N: Net> Pump<N> {
         for tried in usize::from(skip)..addresses.len() {
             let address = addresses[(first + tried) % addresses.len()];
             let up_key = self.upstreams.next_key();
-            let limit = self.settings.limits.backend_connections;
-            if limit.is_some_and(|most| !target.connect(most)) {
+            if !target.connect() {
                 self.ask_for_room(backend);
                 return Err(Cause::BackendFull);
             }
             let stream = match self.net.dial(address, Token::Upstream(up_key).pack()) {
                 Ok(stream) => stream,
                 Err(error) => {
-                    limit.into_iter().for_each(|_| target.disconnect());
+                    target.disconnect();
                     if is_shortage(&error) {
                         return Err(Cause::Shortage);
                     }
@@ -201,11 +200,11 @@ impl<N: Net> Pump<N> {
         flight.tried.push(backend);
         // A kept connection that closes instead of answering tells of the backend's patience, not its health.
         let excused = reused && cause == Cause::NoResponse;
-        if cause.blames_backend() && !excused && self.table.failed(backend, self.settings.retry.max_fails) {
+        if cause.blames_backend() && !excused && self.table.failed(backend, self.settings.max_fails) {
             let url = self.table.backend(backend).url();
             log::warn!(
                 "backend {url} is down: {} failures in a row, the last one {}",
-                self.settings.retry.max_fails,
+                self.settings.max_fails,
                 cause.code()
             );
         }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// See [`Retry`].
     pub retry: Retry,
+    /// Failures in a row that take a backend down.
+    pub max_fails: u32,
     /// Path answered with `status`.
     pub status_path: Option<String>,
     /// Makes the short status.
@@ -49,6 +51,7 @@ impl Default for Settings {
         Self {
             timeouts: Timeouts::default(),
             retry: Retry::default(),
+            max_fails: limits::MAX_FAILS,
             status_path: None,
             status: Box::new(String::new),
             limits: Limits::default(),

@@ -66,9 +66,7 @@ impl<N: Net> Pump<N> {
         if let Some(up) = self.upstreams.remove(key) {
             up.input.into_iter().for_each(|buffer| self.pool.give(buffer));
             self.stats.sub(Counter::Upstreams);
-            if self.settings.limits.backend_connections.is_some() {
-                self.table.backend(up.backend).disconnect();
-            }
+            self.table.backend(up.backend).disconnect();
         }
     }
 
