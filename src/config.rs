@@ -178,7 +178,8 @@ mod tests {
         let config = Config::default();
         assert_eq!(config.listen, [parse_listen("[::]:8080").expect("an address")]);
         assert!((1..=limits::WORKERS_MAX).contains(&config.workers));
-        let backends: Vec<String> = config.pools[0].backends.iter().map(|backend| backend.url.to_string()).collect();
+        let backends: Vec<String> =
+            config.pools[0].backends.iter().map(|backend| backend.url.to_string()).collect();
         assert_eq!(backends.join(","), limits::BACKENDS);
         assert_eq!(parse_status_path(limits::STATUS_PATH), Ok(config.status_path));
     }

@@ -1,7 +1,7 @@
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
-use crate::config::size;
+use crate::config::{Ejection, size};
 
 fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     parse(arguments, &|name| environment.iter().find(|(known, _)| *known == name).map(|(_, set)| set.into()))

@@ -12,10 +12,13 @@ pub(super) fn backends(configured: &[config::Backend]) -> Vec<Backend> {
     let mut resolved = Vec::with_capacity(configured.len());
     for batch in configured.chunks(limits::LOOKUPS) {
         let addresses: Vec<_> = thread::scope(|scope| {
-            let lookups: Vec<_> = batch.iter().map(|backend| scope.spawn(|| addresses(&backend.url))).collect();
+            let lookups: Vec<_> =
+                batch.iter().map(|backend| scope.spawn(|| addresses(&backend.url))).collect();
             lookups.into_iter().map(|lookup| lookup.join().unwrap_or_default()).collect()
         });
-        resolved.extend(batch.iter().cloned().zip(addresses).map(|(backend, found)| Backend::new(backend, found)));
+        resolved.extend(
+            batch.iter().cloned().zip(addresses).map(|(backend, found)| Backend::new(backend, found)),
+        );
     }
     resolved
 }

@@ -174,7 +174,9 @@ mod tests {
         table.set_up(BackendId(1050), false);
         let timeout = Duration::from_millis(1500);
         let begun = Instant::now();
-        let _thread = spawn(Arc::clone(&table), Health { interval: PATIENCE * 2, timeout, ..Health::default() }).unwrap();
+        let _thread =
+            spawn(Arc::clone(&table), Health { interval: PATIENCE * 2, timeout, ..Health::default() })
+                .unwrap();
         wait("all refusing", || up(&table, 1050) && (0..1000).all(|index| !up(&table, index)));
         assert!(begun.elapsed() < timeout, "the silent held up the others: {:?}", begun.elapsed());
         wait("all silent", || (1000..1050).all(|index| !up(&table, index)));

@@ -193,7 +193,10 @@ mod tests {
 
     fn backend(addresses: &[&str]) -> Backend {
         let url = BackendUrl { host: "localhost".into(), port: 8081 };
-        Backend::new(config::Backend::new(url), addresses.iter().map(|address| address.parse().unwrap()).collect())
+        Backend::new(
+            config::Backend::new(url),
+            addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        )
     }
 
     #[test]

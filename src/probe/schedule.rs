@@ -293,7 +293,8 @@ mod tests {
     #[test]
     fn a_probe_longer_than_the_interval_leaves_starts_out() {
         let zero = Instant::now();
-        let mut schedule = Schedule::new(Health { interval: ms(100), timeout: ms(250), ..Health::default() }, 1, zero);
+        let mut schedule =
+            Schedule::new(Health { interval: ms(100), timeout: ms(250), ..Health::default() }, 1, zero);
         schedule.start(A, 1, 0, zero);
         down(schedule.failed(A, Failure::NoAnswer, zero + ms(250)));
         assert_eq!(schedule.wake(), Some(zero + ms(300)));
@@ -303,7 +304,8 @@ mod tests {
     #[test]
     fn a_shortage_is_told_once_and_tried_again_soon() {
         let zero = Instant::now();
-        let mut schedule = Schedule::new(Health { interval: ms(10_000), timeout: ms(200), ..Health::default() }, 2, zero);
+        let mut schedule =
+            Schedule::new(Health { interval: ms(10_000), timeout: ms(200), ..Health::default() }, 2, zero);
         for (id, told) in [(A, true), (B, false)] {
             schedule.start(id, 1, 0, zero);
             assert_eq!(schedule.postpone(id, zero), told);
@@ -319,12 +321,16 @@ mod tests {
     fn absurd_times_neither_spin_nor_overflow() {
         let now = Instant::now();
         for time in [Duration::ZERO, Duration::MAX] {
-            let mut schedule = Schedule::new(Health { interval: time, timeout: time, ..Health::default() }, 4096, now);
+            let mut schedule =
+                Schedule::new(Health { interval: time, timeout: time, ..Health::default() }, 4096, now);
             let last = BackendId(4095);
             assert_eq!(dial(schedule.start(last, 1, 0, now)), 0);
             schedule.connected(last, now);
             assert!(schedule.probes[last.index()].wake > now);
         }
-        assert_eq!(Schedule::new(Health { interval: ms(1), timeout: ms(1), ..Health::default() }, 0, now).wake(), None);
+        assert_eq!(
+            Schedule::new(Health { interval: ms(1), timeout: ms(1), ..Health::default() }, 0, now).wake(),
+            None
+        );
     }
 }
