@@ -1,125 +1,351 @@
-//! Choosing a backend: round robin by a ticket shared by all workers.
+//! Choosing a backend: the one entry, and what is common to all algorithms.
 
-use crate::balance::Table;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::circuit::State;
+use super::{Backend, Mode, Pool, Table, hash, schedule};
+use crate::config::Algorithm;
 use crate::id::BackendId;
 
-/// A worker's copy of the eligible set, refreshed between its ticks when the table's epoch has moved.
+/// Up to so many backends, the least loaded one is looked for among all; above it, among two.
+const SCAN_MAX: usize = 64;
+/// Places of a key that are looked at before its hash alone decides among those that are left.
+const PLACES: u32 = 16;
+/// One choice in so many goes round by turn whatever the latencies, so that every backend is known.
+const TURN_SHARE: u32 = 32;
+/// A backend that returns is given at least this part of its share at once.
+const SLOW_START_MIN: f64 = 0.1;
+/// A request that may not be sent twice is used for a trial only where no other came for so many milliseconds.
+const TRIAL_PATIENCE: u64 = 1_000;
+
+/// What is known of a request when it is to be served.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// Milliseconds since the process began.
+    pub now: u64,
+    /// Hash of its key, where the pool chooses by one.
+    pub key: Option<u64>,
+    /// The backend that its client sticks to.
+    pub sticky: Option<BackendId>,
+    /// It may be sent again elsewhere.
+    pub replayable: bool,
+    /// Backends that were tried in vain.
+    pub tried: &'a [Option<BackendId>],
+}
+
+/// What came of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This one. The request is counted in, where the pool counts requests in flight.
+    Backend(BackendId),
+    /// This one, which is out: the request is the one that tries it.
+    Trial(BackendId),
+    /// Every backend that could take it has all that it may have.
+    Full,
+    /// No backend is eligible that was not tried.
+    None,
+}
+
+/// A worker's copy of a pool's eligible set, refreshed between its ticks when the pool's epoch has moved.
 #[derive(Debug)]
 pub struct Eligible {
-    backends: Vec<BackendId>,
+    /// Each backend as often as its weight says, spread evenly.
+    turns: Vec<BackendId>,
+    /// Each backend once, with its weight.
+    backends: Vec<(BackendId, u16)>,
+    /// Whether each member of the pool is among them.
+    here: Vec<bool>,
+    weight: u64,
     epoch: u64,
+    /// When the first of those that are out may be tried.
+    trial_at: u64,
+    /// Until then some backend is given less than its share.
+    warming_until: u64,
+    rotor: usize,
+    rng: fastrand::Rng,
 }
 
 impl Eligible {
-    /// The backends up at present.
-    pub fn new(table: &Table) -> Self {
-        let mut eligible = Self { backends: Vec::with_capacity(table.backends().len()), epoch: u64::MAX };
-        eligible.refresh(table);
+    /// The backends eligible at present; `seed` makes this worker's random choices its own.
+    pub fn new(table: &Table, pool: &Pool, seed: u64) -> Self {
+        let mut eligible = Self {
+            turns: Vec::new(),
+            backends: Vec::with_capacity(pool.members().len()),
+            here: Vec::new(),
+            weight: 0,
+            epoch: u64::MAX,
+            trial_at: u64::MAX,
+            warming_until: 0,
+            rotor: 0,
+            rng: fastrand::Rng::with_seed(seed),
+        };
+        eligible.refresh(table, pool);
         eligible
     }
 
-    /// Takes over what has changed. The epoch is read first: a change meanwhile is found next time.
-    pub fn refresh(&mut self, table: &Table) {
-        let epoch = table.epoch();
+    /// Takes over what has changed; true when something had. The epoch is read first: a change meanwhile is
+    /// found next time.
+    pub fn refresh(&mut self, table: &Table, pool: &Pool) -> bool {
+        let epoch = pool.epoch();
         if self.epoch == epoch {
-            return;
+            return false;
         }
         self.epoch = epoch;
-        self.backends.clear();
-        let up = table.backends().iter().enumerate().filter(|(_, backend)| backend.is_up());
-        self.backends.extend(up.map(|(i, _)| BackendId(i as u16)));
+        self.gather(table, pool, |backend| backend.is_eligible() && !backend.is_backup());
+        if self.backends.is_empty() {
+            self.gather(table, pool, Backend::is_eligible);
+        }
+        if self.backends.is_empty() && pool.config().fail_open {
+            self.gather(table, pool, |backend| backend.mode() == Mode::Enabled);
+        }
+        schedule::smooth(&self.backends, &mut self.turns);
+        self.weight = self.backends.iter().map(|&(_, weight)| u64::from(weight)).sum();
+        self.look_for_trials(table, pool);
+        let slow = pool.config().slow_start.as_millis() as u64;
+        let returned = self.backends.iter().map(|&(id, _)| table.backend(id).since());
+        self.warming_until = match returned.max() {
+            Some(since) if slow > 0 && since > 0 => since + slow,
+            _ => 0,
+        };
+        true
     }
 
-    /// True when every backend is down.
+    fn gather(&mut self, table: &Table, pool: &Pool, takes: impl Fn(&Backend) -> bool) {
+        self.backends.clear();
+        self.here.clear();
+        for &id in pool.members() {
+            let backend = table.backend(id);
+            let here = takes(backend);
+            self.here.push(here);
+            if here {
+                self.backends.push((id, backend.weight()));
+            }
+        }
+    }
+
+    fn look_for_trials(&mut self, table: &Table, pool: &Pool) {
+        let times = pool.members().iter().map(|&id| trial_at(table.backend(id)));
+        self.trial_at = times.min().unwrap_or(u64::MAX);
+    }
+
+    /// True when no backend may be given a request, but for trials.
     pub fn is_empty(&self) -> bool {
         self.backends.is_empty()
     }
 
-    /// The next backend in turn; `None` when none is eligible.
-    pub fn choose(&self, table: &Table) -> Option<BackendId> {
-        if self.backends.is_empty() {
-            return None;
-        }
-        let ticket = table.ticket() % self.backends.len() as u64;
-        Some(self.backends[ticket as usize])
+    /// Backends that are eligible.
+    pub fn backends(&self) -> impl Iterator<Item = BackendId> + '_ {
+        self.backends.iter().map(|&(id, _)| id)
     }
 
-    /// The next backend in turn that passes, or the first after it that does.
-    pub fn choose_where(&self, table: &Table, passes: impl Fn(BackendId) -> bool) -> Option<BackendId> {
-        let first = self.choose(table)?;
-        let start = self.backends.iter().position(|&b| b == first)?;
-        let turned = self.backends[start..].iter().chain(&self.backends[..start]);
-        turned.copied().find(|&backend| passes(backend))
+    /// Chooses a backend for a request.
+    pub fn choose(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Choice {
+        if ask.now >= self.trial_at
+            && let Some(id) = self.trial(table, pool, ask)
+        {
+            return Choice::Trial(id);
+        }
+        if let Some(id) = ask.sticky
+            && !ask.tried.contains(&Some(id))
+            && table.backend(id).keeps_clients()
+        {
+            // A client that sticks waits for its own backend, rather than lose what it has there.
+            return if enter(table, pool, id) { Choice::Backend(id) } else { Choice::Full };
+        }
+        if self.turns.is_empty() {
+            return Choice::None;
+        }
+        if ask.tried.is_empty() && !pool.is_capped() && ask.now >= self.warming_until {
+            let chosen = self.pick(table, pool, ask, &|_| true);
+            return chosen.filter(|&id| enter(table, pool, id)).map_or(Choice::None, Choice::Backend);
+        }
+        self.choose_with_care(table, pool, ask)
     }
+
+    /// Passes over those that were tried, those without room, and at times those that have just returned.
+    fn choose_with_care(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Choice {
+        let untried = |id: BackendId| !ask.tried.contains(&Some(id));
+        if !self.backends().any(untried) {
+            return Choice::None;
+        }
+        let slow = pool.config().slow_start;
+        let mut luck = self.rng.fork();
+        for careful in [true, false] {
+            let warm = ask.now >= self.warming_until || !careful;
+            let seed = luck.u64(..);
+            let passes = |id: BackendId| {
+                let backend = table.backend(id);
+                untried(id) && backend.has_room() && (warm || takes_share(backend, ask.now, slow, seed))
+            };
+            // Another worker may take the last place in between; then the others are looked at again.
+            while let Some(id) = self.pick(table, pool, ask, &passes) {
+                if enter(table, pool, id) {
+                    return Choice::Backend(id);
+                }
+            }
+        }
+        Choice::Full
+    }
+
+    /// The one request that tries a backend which is out.
+    fn trial(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Option<BackendId> {
+        let patience = if ask.replayable || self.backends.is_empty() { 0 } else { TRIAL_PATIENCE };
+        let ripe = |id: BackendId| {
+            trial_at(table.backend(id)).checked_add(patience).is_some_and(|at| at <= ask.now)
+                && !ask.tried.contains(&Some(id))
+        };
+        let due = pool.members().iter().copied().find(|&id| ripe(id));
+        let mine = due.filter(|&id| enter(table, pool, id)).filter(|&id| {
+            let mine = table.try_out(id, ask.now);
+            if !mine {
+                leave(table, pool, id);
+            }
+            mine
+        });
+        if due.is_none() || mine.is_some() {
+            self.look_for_trials(table, pool);
+            // Ripe for requests that may be sent again, and this was none.
+            self.trial_at = self.trial_at.max(ask.now + u64::from(due.is_none()));
+        }
+        mine
+    }
+
+    fn pick(
+        &mut self,
+        table: &Table,
+        pool: &Pool,
+        ask: &Ask<'_>,
+        passes: &dyn Fn(BackendId) -> bool,
+    ) -> Option<BackendId> {
+        match &pool.config().algorithm {
+            Algorithm::RoundRobin => self.in_turn(pool, passes),
+            Algorithm::Random => self.at_random(passes),
+            Algorithm::LeastConnections if self.backends.len() <= SCAN_MAX => self.least(table, passes),
+            Algorithm::LeastConnections | Algorithm::TwoChoices => {
+                self.of_two(passes, |id| table.backend(id).in_flight_for_weight())
+            }
+            Algorithm::PeakEwma => {
+                self.rotor = self.rotor.wrapping_add(1);
+                if (self.rotor as u32).is_multiple_of(TURN_SHARE) {
+                    return self.in_turn(pool, passes);
+                }
+                self.of_two(passes, |id| table.backend(id).cost(ask.now))
+            }
+            Algorithm::Hash { bound, .. } => match ask.key {
+                Some(key) => self.by_hash(table, pool, key, *bound, passes),
+                None => self.in_turn(pool, passes),
+            },
+        }
+    }
+
+    /// The next in turn. Where that one does not pass, any other: the next but one would get all of its share.
+    fn in_turn(&mut self, pool: &Pool, passes: &dyn Fn(BackendId) -> bool) -> Option<BackendId> {
+        let turn = self.turns[(pool.ticket() % self.turns.len() as u64) as usize];
+        if passes(turn) { Some(turn) } else { self.at_random(passes) }
+    }
+
+    fn at_random(&mut self, passes: &dyn Fn(BackendId) -> bool) -> Option<BackendId> {
+        let start = self.rng.usize(..self.turns.len());
+        let turned = self.turns[start..].iter().chain(&self.turns[..start]);
+        turned.copied().find(|&id| passes(id))
+    }
+
+    /// The one with the fewest requests in flight for its weight; among equals, each in turn.
+    fn least(&mut self, table: &Table, passes: &dyn Fn(BackendId) -> bool) -> Option<BackendId> {
+        let count = self.backends.len();
+        self.rotor = if self.rotor + 1 < count { self.rotor + 1 } else { 0 };
+        let mut best: Option<(BackendId, u64, u64)> = None;
+        for at in 0..count {
+            let at = self.rotor + at;
+            let (id, weight) = self.backends[if at < count { at } else { at - count }];
+            let (load, weight) = (u64::from(table.backend(id).in_flight()) + 1, u64::from(weight));
+            let better = best.is_none_or(|(_, least, of)| load * of < least * weight);
+            if better && passes(id) {
+                best = Some((id, load, weight));
+            }
+        }
+        best.map(|(id, ..)| id)
+    }
+
+    /// The cheaper of two taken at random by weight.
+    fn of_two(
+        &mut self,
+        passes: &dyn Fn(BackendId) -> bool,
+        cost: impl Fn(BackendId) -> f32,
+    ) -> Option<BackendId> {
+        let one = self.at_random(passes)?;
+        // Drawn anew if it is the same: with unequal weights it may be most of the turns.
+        let other = self.at_random(&|id| id != one && passes(id)).unwrap_or(one);
+        Some(if cost(other) < cost(one) { other } else { one })
+    }
+
+    /// The key's own backend, or the next of its places that takes more.
+    fn by_hash(
+        &mut self,
+        table: &Table,
+        pool: &Pool,
+        key: u64,
+        bound: Option<u32>,
+        passes: &dyn Fn(BackendId) -> bool,
+    ) -> Option<BackendId> {
+        let total = u64::from(pool.in_flight().load(Relaxed)) + 1;
+        let within = |id: BackendId| {
+            bound.is_none_or(|bound| {
+                let backend = table.backend(id);
+                let share = total * u64::from(backend.weight()) * u64::from(bound);
+                u64::from(backend.in_flight()) < share.div_ceil(self.weight * 100)
+            })
+        };
+        let maglev = pool.maglev()?;
+        for attempt in 0..PLACES {
+            let member = usize::from(maglev.place(hash::mix(key, attempt)));
+            let id = pool.members()[member];
+            if self.here[member] && within(id) && passes(id) {
+                return Some(id);
+            }
+        }
+        let start = (hash::mix(key, PLACES) % self.turns.len() as u64) as usize;
+        let turned = || self.turns[start..].iter().chain(&self.turns[..start]).copied();
+        turned().find(|&id| within(id) && passes(id)).or_else(|| turned().find(|&id| passes(id)))
+    }
+}
+
+/// Counts a request in where the pool counts them; false when the backend has all that it may have.
+fn enter(table: &Table, pool: &Pool, id: BackendId) -> bool {
+    if !pool.counts() {
+        return true;
+    }
+    let entered = table.backend(id).enter();
+    if entered && pool.maglev().is_some() {
+        pool.in_flight().fetch_add(1, Relaxed);
+    }
+    entered
+}
+
+/// Counts a request out that was chosen for this backend.
+pub fn leave(table: &Table, pool: &Pool, id: BackendId) {
+    if pool.counts() {
+        table.backend(id).leave();
+        if pool.maglev().is_some() {
+            pool.in_flight().fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// When a backend that is out may be tried; never while checks or a person keep it out.
+fn trial_at(backend: &Backend) -> u64 {
+    match backend.circuit() {
+        State::Open { until } if backend.is_up() && backend.mode() == Mode::Enabled => until,
+        _ => u64::MAX,
+    }
+}
+
+/// Whether a backend that returned lately takes this request: the likelier the longer it has been back.
+fn takes_share(backend: &Backend, now: u64, slow_start: std::time::Duration, seed: u64) -> bool {
+    let (since, span) = (backend.since(), slow_start.as_millis() as f64);
+    let share = (now.saturating_sub(since) as f64 / span).max(SLOW_START_MIN);
+    since == 0 || fastrand::Rng::with_seed(seed ^ since).f64() < share
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::balance::Backend;
-    use crate::config::{self, BackendUrl};
-
-    fn table(n: u16) -> Table {
-        let url = |port| BackendUrl { host: "h".into(), port };
-        Table::new((1..=n).map(|port| Backend::new(config::Backend::new(url(port)), Vec::new())).collect())
-    }
-
-    #[test]
-    fn any_n_rounds_give_each_backend_n() {
-        let table = table(3);
-        let workers = [Eligible::new(&table), Eligible::new(&table)];
-        let mut shares = [0; 3];
-        for i in 0..300 {
-            shares[workers[i % 7 % 2].choose(&table).unwrap().index()] += 1;
-        }
-        assert_eq!(shares, [100; 3]);
-    }
-
-    #[test]
-    fn shares_are_exact_however_many_choose_at_once() {
-        const EACH: usize = 30_000;
-        let table = table(3);
-        let mut shares = [0; 3];
-        std::thread::scope(|scope| {
-            let worker = || {
-                let eligible = Eligible::new(&table);
-                let mut shares = [0; 3];
-                (0..EACH).for_each(|_| shares[eligible.choose(&table).unwrap().index()] += 1);
-                shares
-            };
-            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
-            for worker in workers {
-                let one = worker.join().unwrap();
-                shares.iter_mut().zip(one).for_each(|(sum, share)| *sum += share);
-            }
-        });
-        assert_eq!(shares, [4 * EACH / 3; 3]);
-    }
-
-    #[test]
-    fn what_is_down_is_not_chosen() {
-        let table = table(3);
-        let mut eligible = Eligible::new(&table);
-        assert!(table.set_up(BackendId(1), false) && !table.set_up(BackendId(1), false));
-        eligible.refresh(&table);
-        assert!((0..10).all(|_| eligible.choose(&table).unwrap() != BackendId(1)));
-        let other = eligible.choose_where(&table, |b| b != BackendId(0));
-        assert_eq!(other, Some(BackendId(2)));
-        assert_eq!(eligible.choose_where(&table, |_| false), None);
-        table.set_up(BackendId(0), false);
-        table.set_up(BackendId(2), false);
-        eligible.refresh(&table);
-        assert_eq!(eligible.choose(&table), None);
-    }
-
-    #[test]
-    fn failures_in_a_row_take_a_backend_down() {
-        let table = table(1);
-        let id = BackendId(0);
-        assert!(!table.failed(id, 3) && !table.failed(id, 3));
-        table.succeeded(id);
-        assert!(!table.failed(id, 3) && !table.failed(id, 3) && table.failed(id, 3));
-        assert!(!table.backend(id).is_up() && !table.failed(id, 3));
-        assert!(table.set_up(id, true) && table.backend(id).is_up());
-    }
-}
+mod tests;

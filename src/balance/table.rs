@@ -1,103 +1,74 @@
-//! The table: all backends in force, immutable but for its atomics, read by every worker without a lock.
+//! The table: all pools and backends in force, immutable but for their atomics, read by every worker without a
+//! lock. Times are in milliseconds since the process began.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use crate::config::{self, BackendUrl};
-use crate::id::BackendId;
+use super::backend::{Backend, Mode, Padded};
+use super::circuit::State;
+use super::pool::Pool;
+use crate::config;
+use crate::id::{BackendId, PoolId};
 
-/// A word of its own on its own cache lines (128 bytes: processors fetch pairs of 64-byte lines).
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Padded<T>(pub T);
-
-/// One configured target.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct Backend {
-    config: config::Backend,
-    addresses: Box<[SocketAddr]>,
-    /// Which of the addresses answered last, by position.
-    preferred: AtomicU16,
-    up: AtomicBool,
-    /// Failures in a row, as traffic saw them.
-    failures: AtomicU32,
-    /// Connections to it from all workers; only counted where they are limited.
-    connections: AtomicU32,
-}
-
-impl Backend {
-    /// A backend with the addresses its name resolved to; none means that it cannot be reached yet.
-    pub fn new(config: config::Backend, addresses: Vec<SocketAddr>) -> Self {
-        Self {
-            config,
-            addresses: addresses.into(),
-            preferred: AtomicU16::new(0),
-            up: AtomicBool::new(true),
-            failures: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
-        }
-    }
-
-    /// As the user named it.
-    pub fn url(&self) -> &BackendUrl {
-        &self.config.url
-    }
-
-    /// All addresses, in the resolver's order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Position of the address that answered last; the first until one has.
-    pub fn preferred(&self) -> usize {
-        usize::from(self.preferred.load(Relaxed))
-    }
-
-    /// Remembers the address that answered.
-    pub fn prefer(&self, position: usize) {
-        if self.preferred() != position {
-            self.preferred.store(position as u16, Relaxed);
-        }
-    }
-
-    /// Counts a connection in, if it may have another one; exact over all workers.
-    pub fn connect(&self) -> bool {
-        let most = self.config.max_connections.unwrap_or(u32::MAX);
-        let room = |count: u32| (count < most).then_some(count + 1);
-        self.connections.fetch_update(Relaxed, Relaxed, room).is_ok()
-    }
-
-    /// Counts a connection out that was counted in.
-    pub fn disconnect(&self) {
-        self.connections.fetch_sub(1, Relaxed);
-    }
-
-    /// Believed to be up. True before the first probe: a request finds out as soon as a probe does.
-    pub fn is_up(&self) -> bool {
-        self.up.load(Relaxed)
-    }
-}
-
-/// All backends in force.
+/// All pools and backends in force.
 #[derive(Debug)]
 pub struct Table {
-    backends: Box<[Backend]>,
-    /// Moves whenever a backend goes up or down.
+    backends: Box<[Arc<Backend>]>,
+    pools: Box<[Arc<Pool>]>,
+    /// Moves whenever that of a pool does.
     epoch: Padded<AtomicU64>,
-    /// The round-robin index, shared by all workers.
-    next: Padded<AtomicU64>,
+}
+
+/// Why traffic took a backend out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// So many failures in a row.
+    InARow(u32),
+    /// So many percent of its requests failed.
+    Rate(u64),
+    /// The one request that tried it failed.
+    Trial,
+}
+
+/// A backend was taken out by traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejected {
+    /// Why.
+    pub reason: Reason,
+    /// Until one request may try it.
+    pub time: Duration,
 }
 
 impl Table {
-    /// A table of these backends, all believed up.
-    pub fn new(backends: Vec<Backend>) -> Self {
-        Self { backends: backends.into(), epoch: Padded::default(), next: Padded::default() }
+    /// A table of these pools, with the addresses of each one's backends, used by so many workers.
+    pub fn new(pools: Vec<(config::Pool, Vec<Vec<SocketAddr>>)>, workers: usize) -> Self {
+        let (mut backends, mut built) = (Vec::new(), Vec::new());
+        for (number, (pool, addresses)) in pools.into_iter().enumerate() {
+            let (id, first) = (PoolId(number as u16), backends.len());
+            let resolved = pool.backends.iter().zip(addresses);
+            backends.extend(
+                resolved.map(|(backend, addresses)| Arc::new(Backend::new(backend, id, addresses, workers))),
+            );
+            let members: Vec<_> = backends[first..]
+                .iter()
+                .enumerate()
+                .map(|(i, backend)| (BackendId((first + i) as u16), &**backend))
+                .collect();
+            built.push(Arc::new(Pool::new(id, pool, &members, workers)));
+        }
+        Self { backends: backends.into(), pools: built.into(), epoch: Padded::default() }
     }
 
     /// Every backend, in the order of the configuration.
-    pub fn backends(&self) -> &[Backend] {
+    pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    /// Every pool, in the order of the configuration.
+    pub fn pools(&self) -> &[Arc<Pool>] {
+        &self.pools
     }
 
     /// The backend of that number.
@@ -105,33 +76,106 @@ impl Table {
         &self.backends[id.index()]
     }
 
-    /// The next round-robin ticket: every number is handed out once over all workers.
-    pub fn ticket(&self) -> u64 {
-        self.next.0.fetch_add(1, Relaxed)
+    /// The pool of that number.
+    pub fn pool(&self, id: PoolId) -> &Pool {
+        &self.pools[id.index()]
     }
 
-    /// Changes whenever the eligible set has changed.
+    /// The pool that a backend serves.
+    pub fn pool_of(&self, id: BackendId) -> &Pool {
+        self.pool(self.backend(id).pool())
+    }
+
+    /// Requests sent to the backends of a pool so far, retries included.
+    pub fn requests(&self, pool: &Pool) -> u64 {
+        let backends = pool.members().iter().map(|&id| self.backend(id));
+        backends.flat_map(|backend| backend.tallies()).map(|tally| tally.requests()).sum()
+    }
+
+    /// Changes whenever the eligible set of a pool has changed.
     pub fn epoch(&self) -> u64 {
         self.epoch.0.load(Relaxed)
     }
 
-    /// Sets a backend's health; true when that is a change. A backend that comes up starts without failures.
-    pub fn set_up(&self, id: BackendId, up: bool) -> bool {
-        let backend = self.backend(id);
-        if up {
-            backend.failures.store(0, Relaxed);
-        }
+    fn changed(&self, pool: &Pool) {
+        pool.changed();
+        self.epoch.0.fetch_add(1, Relaxed);
+    }
+
+    /// Sets what active checks say; true when that is a change. A backend that comes up starts trusted.
+    pub fn set_up(&self, id: BackendId, up: bool, now: u64) -> bool {
+        let (backend, pool) = (self.backend(id), self.pool_of(id));
         let changed = backend.up.swap(up, Relaxed) != up;
+        if changed && up {
+            backend.failures.store(0, Relaxed);
+            if backend.circuit.reset() {
+                pool.return_one();
+            }
+            backend.since.store(now.max(1), Relaxed);
+        }
         if changed {
-            self.epoch.0.fetch_add(1, Relaxed);
+            self.changed(pool);
         }
         changed
     }
 
-    /// Counts one failure seen by traffic; true when it was the one that took the backend down.
-    pub fn failed(&self, id: BackendId, max_fails: u32) -> bool {
-        let failures = self.backend(id).failures.fetch_add(1, Relaxed) + 1;
-        failures >= max_fails && self.set_up(id, false)
+    /// Sets what a person wants of a backend; true when that is a change.
+    pub fn set_mode(&self, id: BackendId, mode: Mode, now: u64) -> bool {
+        let backend = self.backend(id);
+        let changed = backend.set_mode(mode);
+        if changed {
+            if mode == Mode::Enabled {
+                backend.since.store(now.max(1), Relaxed);
+            }
+            self.changed(self.pool_of(id));
+        }
+        changed
+    }
+
+    /// Sets a backend's share beside the others'.
+    pub fn set_weight(&self, id: BackendId, weight: u16) {
+        self.backend(id).set_weight(weight.max(1));
+        self.changed(self.pool_of(id));
+    }
+
+    /// A worker has seen a backend fail; tells when that took it out.
+    pub fn failed(&self, id: BackendId, worker: usize, now: u64) -> Option<Ejected> {
+        let (backend, pool) = (self.backend(id), self.pool_of(id));
+        let ejection = &pool.config().ejection;
+        backend.tally(worker).failure();
+        let in_a_row = backend.failures.fetch_add(1, Relaxed) + 1;
+        let rate = (ejection.fail_rate > 0).then(|| {
+            let (requests, failures) =
+                backend.tallies().iter().fold((0, 0), |(requests, failures), tally| {
+                    (requests + tally.requests(), failures + tally.failures())
+                });
+            // A panic ends the process, so nobody ever sees a poisoned lock.
+            let mut window = backend.window.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            window.failed(now, requests.max(failures), failures, ejection)
+        });
+        let reason = match rate.flatten() {
+            _ if ejection.max_fails > 0 && in_a_row >= ejection.max_fails => Reason::InARow(in_a_row),
+            Some(rate) => Reason::Rate(rate),
+            None => return None,
+        };
+        if !backend.circuit.is_closed() || !pool.eject_one() {
+            return None;
+        }
+        if !backend.circuit.open(now, ejection) {
+            pool.return_one();
+            return None;
+        }
+        self.changed(pool);
+        self.ejected(id, reason, now)
+    }
+
+    fn ejected(&self, id: BackendId, reason: Reason, now: u64) -> Option<Ejected> {
+        match self.backend(id).circuit.state() {
+            State::Open { until } => {
+                Some(Ejected { reason, time: Duration::from_millis(until.saturating_sub(now)) })
+            }
+            _ => None,
+        }
     }
 
     /// Ends a run of failures: the backend answered. Writes only if there was one.
@@ -140,5 +184,38 @@ impl Table {
         if failures.load(Relaxed) != 0 {
             failures.store(0, Relaxed);
         }
+    }
+
+    /// Takes the one trial of a backend that is out; false when its time has not come or somebody has it.
+    pub fn try_out(&self, id: BackendId, now: u64) -> bool {
+        self.backend(id).circuit.try_out(now)
+    }
+
+    /// The trial succeeded; true when that brought the backend back.
+    pub fn trial_succeeded(&self, id: BackendId, now: u64) -> bool {
+        let (backend, pool) = (self.backend(id), self.pool_of(id));
+        let back = backend.circuit.trial_succeeded(now);
+        if back {
+            backend.failures.store(0, Relaxed);
+            backend.since.store(now.max(1), Relaxed);
+            pool.return_one();
+            self.changed(pool);
+        }
+        back
+    }
+
+    /// The trial failed: out for longer.
+    pub fn trial_failed(&self, id: BackendId, worker: usize, now: u64) -> Option<Ejected> {
+        let (backend, pool) = (self.backend(id), self.pool_of(id));
+        backend.tally(worker).failure();
+        backend.circuit.trial_failed(now, &pool.config().ejection);
+        self.changed(pool);
+        self.ejected(id, Reason::Trial, now)
+    }
+
+    /// The trial said nothing: another request may try.
+    pub fn trial_abandoned(&self, id: BackendId, now: u64) {
+        self.backend(id).circuit.trial_abandoned(now);
+        self.changed(self.pool_of(id));
     }
 }

@@ -1,0 +1,214 @@
+//! A pool in force: its settings, and what its workers share to choose from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::affinity::Affinity;
+use super::backend::{Backend, Padded};
+use super::budget::Budget;
+use super::hash;
+use super::maglev::Maglev;
+use super::waiting::Waiting;
+use crate::config::{self, Algorithm, Cookie, SameSite, StickyBy};
+use crate::id::{BackendId, PoolId};
+use crate::limits;
+
+/// What outlives a reload.
+#[derive(Debug)]
+pub struct Live {
+    /// The round-robin index, shared by all workers.
+    next: Padded<AtomicU64>,
+    /// Moves whenever the eligible set has changed.
+    epoch: Padded<AtomicU64>,
+    /// Requests in flight to all its backends; only counted where a hash is bounded.
+    in_flight: Padded<AtomicU32>,
+    /// Backends that are out by traffic's judgement.
+    ejected: AtomicU32,
+    waiting: Waiting,
+    affinity: Option<Affinity>,
+}
+
+/// A sticky cookie, ready to be sent.
+#[derive(Debug)]
+struct Ticket {
+    value: u64,
+    backend: BackendId,
+    field: Box<[u8]>,
+}
+
+/// One pool.
+#[derive(Debug)]
+pub struct Pool {
+    id: PoolId,
+    config: config::Pool,
+    members: Box<[BackendId]>,
+    live: Arc<Live>,
+    budget: Budget,
+    maglev: Option<Maglev>,
+    /// By value, where clients stick by a cookie.
+    tickets: Box<[Ticket]>,
+    counts: bool,
+    capped: bool,
+}
+
+impl Pool {
+    /// A pool of these members, in the order of its configuration.
+    pub fn new(id: PoolId, config: config::Pool, members: &[(BackendId, &Backend)], workers: usize) -> Self {
+        let affinity = match &config.sticky {
+            Some(config::Sticky { by: StickyBy::Address(keep), .. }) => {
+                Some(Affinity::new(limits::STICKY_CLIENTS, *keep))
+            }
+            _ => None,
+        };
+        let live = Live {
+            next: Padded::default(),
+            epoch: Padded::default(),
+            in_flight: Padded::default(),
+            ejected: AtomicU32::new(0),
+            waiting: Waiting::new(workers),
+            affinity,
+        };
+        let maglev = matches!(config.algorithm, Algorithm::Hash { .. }).then(|| {
+            let name = |backend: &Backend| hash::hash(backend.url().to_string().as_bytes());
+            let names: Vec<_> = members.iter().map(|(_, b)| (name(b), b.weight())).collect();
+            Maglev::new(&names)
+        });
+        let capped = members.iter().any(|(_, backend)| backend.is_capped());
+        Self {
+            id,
+            members: members.iter().map(|&(id, _)| id).collect(),
+            live: Arc::new(live),
+            budget: Budget::new(config.retry.budget, config.retry.budget_floor),
+            maglev,
+            tickets: tickets(&config, members),
+            counts: capped || counts(&config.algorithm),
+            capped,
+            config,
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> PoolId {
+        self.id
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &config::Pool {
+        &self.config
+    }
+
+    /// Its backends, in the order of the configuration.
+    pub fn members(&self) -> &[BackendId] {
+        &self.members
+    }
+
+    /// The next round-robin ticket: every number is handed out once over all workers.
+    pub fn ticket(&self) -> u64 {
+        self.live.next.0.fetch_add(1, Relaxed)
+    }
+
+    /// Changes whenever the eligible set has changed.
+    pub fn epoch(&self) -> u64 {
+        self.live.epoch.0.load(Relaxed)
+    }
+
+    pub(super) fn changed(&self) {
+        self.live.epoch.0.fetch_add(1, Relaxed);
+    }
+
+    /// Takes one of the places for backends that are out by traffic's judgement; false when there is none left.
+    pub(super) fn eject_one(&self) -> bool {
+        let most = self.members.len() as u64 * u64::from(self.config.ejection.most) / 100;
+        let room = |count: u32| (u64::from(count) < most).then_some(count + 1);
+        self.live.ejected.fetch_update(Relaxed, Relaxed, room).is_ok()
+    }
+
+    pub(super) fn return_one(&self) {
+        self.live.ejected.fetch_sub(1, Relaxed);
+    }
+
+    /// Requests in flight are counted.
+    pub fn counts(&self) -> bool {
+        self.counts
+    }
+
+    /// Some backend has a limit, so that requests may have to wait.
+    pub fn is_capped(&self) -> bool {
+        self.capped
+    }
+
+    /// Who waits for one of its backends.
+    pub fn waiting(&self) -> &Waiting {
+        &self.live.waiting
+    }
+
+    /// What retries may cost.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Where each key belongs, for pools that choose by hash: positions in [`Self::members`].
+    pub fn maglev(&self) -> Option<&Maglev> {
+        self.maglev.as_ref()
+    }
+
+    /// Requests in flight to all backends, where a hash is bounded.
+    pub(super) fn in_flight(&self) -> &AtomicU32 {
+        &self.live.in_flight.0
+    }
+
+    /// Which backend each client had, where clients stick by their address.
+    pub fn affinity(&self) -> Option<&Affinity> {
+        self.live.affinity.as_ref()
+    }
+
+    /// The cookie that clients stick by.
+    pub fn cookie(&self) -> Option<&Cookie> {
+        match &self.config.sticky {
+            Some(config::Sticky { by: StickyBy::Cookie(cookie), .. }) => Some(cookie),
+            _ => None,
+        }
+    }
+
+    /// The backend that a cookie's value stands for.
+    pub fn backend_of(&self, value: u64) -> Option<BackendId> {
+        let at = self.tickets.binary_search_by_key(&value, |ticket| ticket.value).ok()?;
+        Some(self.tickets[at].backend)
+    }
+
+    /// The header field that makes a client stick to this backend, with its line end; empty without cookies.
+    pub fn set_cookie(&self, backend: BackendId) -> &[u8] {
+        self.tickets.iter().find(|ticket| ticket.backend == backend).map_or(b"", |ticket| &ticket.field)
+    }
+}
+
+fn counts(algorithm: &Algorithm) -> bool {
+    match algorithm {
+        Algorithm::LeastConnections | Algorithm::TwoChoices | Algorithm::PeakEwma => true,
+        Algorithm::Hash { bound, .. } => bound.is_some(),
+        Algorithm::RoundRobin | Algorithm::Random => false,
+    }
+}
+
+fn tickets(config: &config::Pool, members: &[(BackendId, &Backend)]) -> Box<[Ticket]> {
+    let Some(config::Sticky { by: StickyBy::Cookie(cookie), .. }) = &config.sticky else {
+        return Box::default();
+    };
+    let ticket = |&(id, backend): &(BackendId, &Backend)| {
+        let value = hash::cookie_value(cookie.secret.as_bytes(), &backend.url().to_string());
+        let same_site = match cookie.same_site {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        };
+        let secure = if cookie.secure { "; Secure" } else { "" };
+        let (name, path) = (&cookie.name, &cookie.path);
+        let field = format!(
+            "Set-Cookie: {name}={value:016x}; Path={path}; HttpOnly; SameSite={same_site}{secure}\r\n"
+        );
+        Ticket { value, backend: id, field: field.into_bytes().into() }
+    };
+    let mut tickets: Vec<_> = members.iter().map(ticket).collect();
+    tickets.sort_unstable_by_key(|ticket| ticket.value);
+    tickets.into()
+}
