@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel::config::Limits;
-use evenkeel::exchange::{Exchange, Rules};
+use evenkeel::config::{Limits, Statuses};
+use evenkeel::exchange::{Exchange, Rules, Taking, Wanted};
 use evenkeel::limits;
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use evenkeel::proto::h1::response::{Connection, Response};
@@ -17,7 +17,8 @@ use evenkeel::proto::h1::scan::end_of_head;
 /// What evenkeel holds requests to without a flag.
 fn rules() -> Rules<'static> {
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS }
+    static WANTED: Wanted = Wanted { hash: None, rate: None, cookie: None };
+    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, wanted: &WANTED }
 }
 
 const FORWARDED: Forwarded<'static> = Forwarded {
@@ -75,7 +76,7 @@ fn write(c: &mut Criterion) {
     group.bench_function("response", |b| {
         b.iter(|| {
             out.clear();
-            black_box(&response).write(response.framing, Connection::Kept, &mut out);
+            black_box(&response).write(response.framing, Connection::Kept, b"", &mut out);
             black_box(out.len())
         });
     });
@@ -98,10 +99,11 @@ fn exchange(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let opened = Exchange::open(black_box(samples::SMALL), &rules(), &mut out);
-            let (mut exchange, _) = opened.expect("well formed");
+            let mut exchange = opened.expect("well formed").exchange;
             exchange.request(b"", &mut out).expect("no body");
             out.clear();
-            let took = exchange.response(black_box(samples::RESPONSE), 0, true, &mut out);
+            let taking = Taking { keep: true, added: b"", again: &Statuses::NONE };
+            let took = exchange.response(black_box(samples::RESPONSE), 0, &taking, &mut out);
             black_box((took.expect("well formed"), exchange.keeps_upstream()))
         });
     });

@@ -14,10 +14,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 
-use evenkeel::balance::{Backend, Eligible, Table};
-use evenkeel::config::BackendUrl;
-use evenkeel::config::Limits;
-use evenkeel::exchange::{Exchange, Rules};
+use evenkeel::balance::{Ask, Choice, Eligible, Table};
+use evenkeel::config::{self, BackendUrl, Limits, Pool, Statuses};
+use evenkeel::exchange::{Exchange, Rules, Taking, Wanted};
 use evenkeel::limits;
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use samples::{BROWSER, RESPONSE, SMALL};
@@ -52,7 +51,8 @@ const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length:
 /// What evenkeel holds requests to without a flag.
 fn rules() -> Rules<'static> {
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS }
+    static WANTED: Wanted = Wanted { hash: None, rate: None, cookie: None };
+    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, wanted: &WANTED }
 }
 
 const FORWARDED: Forwarded<'static> = Forwarded {
@@ -72,46 +72,54 @@ fn parse(head: &[u8], turns: u64) {
 }
 
 fn table(backends: u16) -> Table {
-    let backend = |i| Backend::new(BackendUrl { host: "backend.test".into(), port: 1 + i }, Vec::new());
-    Table::new((0..backends).map(backend).collect())
+    let url = |i| BackendUrl { host: "backend.test".into(), port: 1 + i };
+    let backends: Vec<_> = (0..backends).map(|i| config::Backend::new(url(i))).collect();
+    let addresses = vec![Vec::new(); backends.len()];
+    Table::new(vec![(Pool { backends, ..Pool::default() }, addresses)], 1)
+}
+
+fn next(table: &Table, eligible: &mut Eligible) -> Choice {
+    let pool = &table.pools()[0];
+    eligible.refresh(table, pool);
+    eligible.choose(table, pool, &Ask::default())
 }
 
 fn choose(backends: u16, turns: u64) {
     let table = table(backends);
-    let mut eligible = Eligible::new(&table);
+    let mut eligible = Eligible::new(&table, &table.pools()[0], 0);
     for _ in 0..turns {
-        eligible.refresh(black_box(&table));
-        black_box(eligible.choose(&table));
+        black_box(next(black_box(&table), &mut eligible));
     }
 }
 
 fn open(head: &[u8], out: &mut Vec<u8>) -> Exchange {
     out.clear();
     let opened = Exchange::open(black_box(head), black_box(&rules()), out);
-    opened.expect("well formed").0
+    opened.expect("well formed").exchange
 }
 
 fn rewrite(head: &[u8], turns: u64) {
     let table = table(3);
-    let eligible = Eligible::new(&table);
+    let mut eligible = Eligible::new(&table, &table.pools()[0], 0);
     let mut out = Vec::with_capacity(limits::LARGE_BUFFER);
     for _ in 0..turns {
         let mut exchange = open(head, &mut out);
         black_box(exchange.request(b"", &mut out).expect("no body"));
-        black_box((eligible.choose(&table), &out, exchange));
+        black_box((next(&table, &mut eligible), &out, exchange));
     }
 }
 
 fn exchange(head: &[u8], turns: u64) {
     let table = table(3);
-    let eligible = Eligible::new(&table);
+    let mut eligible = Eligible::new(&table, &table.pools()[0], 0);
     let mut out = Vec::with_capacity(limits::LARGE_BUFFER);
     for _ in 0..turns {
         let mut exchange = open(head, &mut out);
         black_box(exchange.request(b"", &mut out).expect("no body"));
-        black_box((eligible.choose(&table), &out));
+        black_box((next(&table, &mut eligible), &out));
         out.clear();
-        black_box(exchange.response(black_box(RESPONSE), 0, true, &mut out).expect("well formed"));
+        let taking = Taking { keep: true, added: b"", again: &Statuses::NONE };
+        black_box(exchange.response(black_box(RESPONSE), 0, &taking, &mut out).expect("well formed"));
         black_box((&out, exchange));
     }
 }

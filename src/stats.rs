@@ -19,6 +19,12 @@ pub enum Counter {
     Requests,
     /// Requests sent again.
     Retries,
+    /// Retries that the budget did not allow.
+    RetriesDenied,
+    /// Requests that had to wait for a backend.
+    Queued,
+    /// How long they waited in all, in milliseconds.
+    QueueMillis,
     /// Retries that a kept connection made necessary by closing just then: each would have been a 502.
     IdleRacesWon,
     /// Kept connections not used again because the backend was about to close them.
@@ -41,10 +47,13 @@ pub enum Counter {
 
 impl Counter {
     /// Those that only grow, with the names they are told by.
-    pub const TOLD: [(&str, Self); 9] = [
+    pub const TOLD: [(&str, Self); 12] = [
         ("accepted", Self::Accepted),
         ("requests", Self::Requests),
         ("retries", Self::Retries),
+        ("retries_denied", Self::RetriesDenied),
+        ("queued", Self::Queued),
+        ("queue_ms", Self::QueueMillis),
         ("idle_races_won", Self::IdleRacesWon),
         ("idle_undercut", Self::IdleUndercut),
         ("idle_closed", Self::IdleClosed),

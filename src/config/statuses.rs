@@ -14,6 +14,9 @@ const WORDS: usize = (MOST - LEAST) as usize / 64 + 1;
 pub struct Statuses([u64; WORDS]);
 
 impl Statuses {
+    /// No status.
+    pub const NONE: Self = Self([0; WORDS]);
+
     /// Whether it has this one.
     #[must_use]
     pub fn contains(&self, status: u16) -> bool {
@@ -24,7 +27,7 @@ impl Statuses {
     /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0 == [0; WORDS]
+        *self == Self::NONE
     }
 
     fn add(&mut self, range: RangeInclusive<u16>) {

@@ -12,9 +12,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::admin;
-use crate::balance::{Clients, Table};
-use crate::config::Config;
+use crate::balance::{Clients, RateLimiter, Table};
+use crate::config::{self, Algorithm, Config, Key, Sticky, StickyBy};
 use crate::error::StartError;
+use crate::exchange::Wanted;
 use crate::limits;
 use crate::probe;
 use crate::stats::Block;
@@ -46,17 +47,20 @@ pub struct Running {
 /// Opens the sockets and starts the threads.
 pub fn start(config: &Config) -> Result<Running, StartError> {
     end_on_panic();
+    let began = Instant::now();
     let descriptors = sys::descriptors::raise_limit();
     let (listeners, addresses) = listen(config)?;
-    let table = Arc::new(Table::new(resolve::backends(&config.pools[0].backends)));
+    let pools = config.pools.iter().map(|pool| (pool.clone(), resolve::backends(&pool.backends)));
+    let table = Arc::new(Table::new(pools.collect(), config.workers));
+    let rate = config.rate_limit.as_ref().map(|limit| (limit.key.clone(), Arc::new(RateLimiter::new(limit))));
     let known_crew = Arc::new(OnceLock::<Arc<Crew>>::new());
     let stats: Vec<_> = listeners.iter().map(|_| Arc::new(Block::default())).collect();
     let status_stats = stats.clone();
     let (status_table, status_crew) = (Arc::clone(&table), Arc::clone(&known_crew));
     let settings = Arc::new(Settings {
         timeouts: config.timeouts,
-        retry: config.pools[0].retry,
-        max_fails: config.pools[0].ejection.max_fails,
+        wanted: wanted(&config.pools[0], rate.clone()),
+        rate: rate.map(|(_, limiter)| limiter),
         limits: config.limits,
         trust: config.trust.clone(),
         clients: config.limits.connections_per_client.map(Clients::new),
@@ -73,12 +77,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     warn_of_loops(&table, &addresses);
     let (sender, events) = unbounded();
     watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
-    let probe = probe::spawn(Arc::clone(&table), config.pools[0].health.clone())
+    let probe = probe::spawn(Arc::clone(&table), began)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
     let parts = listeners.into_iter().zip(&stats);
     let parts = parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats) }).collect();
     let no_worker = |e| StartError::System("cannot start a worker", e);
-    let (workers, crew) = worker::workers(parts, &table, &settings).map_err(no_worker)?;
+    let (workers, crew) = worker::workers(parts, &table, &settings, began).map_err(no_worker)?;
     known_crew.get_or_init(|| Arc::clone(&crew));
     for (i, worker) in workers.into_iter().enumerate() {
         spawn(worker, i, config.pin, sender.clone()).map_err(no_worker)?;
@@ -91,6 +95,19 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         drain_timeout: config.drain_timeout,
         _probe: probe,
     })
+}
+
+/// What has to be looked for in each request for this pool.
+fn wanted(pool: &config::Pool, rate: Option<(Key, Arc<RateLimiter>)>) -> Wanted {
+    let hash = match &pool.algorithm {
+        Algorithm::Hash { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    let cookie = match &pool.sticky {
+        Some(Sticky { by: StickyBy::Cookie(cookie), .. }) => Some(cookie.name.clone()),
+        _ => None,
+    };
+    Wanted { hash, rate, cookie }
 }
 
 /// Client connections in all: each needs a descriptor, and another to a backend while it is served.
@@ -119,8 +136,10 @@ fn say(config: &Config, addresses: &[SocketAddr], descriptors: Option<u64>) {
     }
     let pinned = if config.pin { "each to be pinned to a core" } else { "not pinned" };
     log::info!("{}, {pinned}", count(config.workers as u64, "worker"));
-    let urls: Vec<_> = config.pools[0].backends.iter().map(|backend| backend.url.to_string()).collect();
-    log::info!("{}: {}", count(urls.len() as u64, "backend"), urls.join(", "));
+    for pool in &config.pools {
+        let urls: Vec<_> = pool.backends.iter().map(|backend| backend.url.to_string()).collect();
+        log::info!("{}: {}", count(urls.len() as u64, "backend"), urls.join(", "));
+    }
     if let Some(limit) = descriptors {
         log::info!("at most {limit} open descriptors, two for each client being served");
     }

@@ -3,22 +3,18 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::thread;
 
-use crate::balance::Backend;
 use crate::config::{self, BackendUrl};
 use crate::limits;
 
-/// Resolves every backend; names are looked up side by side, because one may take seconds to fail.
-pub(super) fn backends(configured: &[config::Backend]) -> Vec<Backend> {
+/// The addresses of every backend; names are looked up side by side, because one may take seconds to fail.
+pub(super) fn backends(configured: &[config::Backend]) -> Vec<Vec<SocketAddr>> {
     let mut resolved = Vec::with_capacity(configured.len());
     for batch in configured.chunks(limits::LOOKUPS) {
-        let addresses: Vec<_> = thread::scope(|scope| {
+        thread::scope(|scope| {
             let lookups: Vec<_> =
                 batch.iter().map(|backend| scope.spawn(|| addresses(&backend.url))).collect();
-            lookups.into_iter().map(|lookup| lookup.join().unwrap_or_default()).collect()
+            resolved.extend(lookups.into_iter().map(|lookup| lookup.join().unwrap_or_default()));
         });
-        resolved.extend(
-            batch.iter().cloned().zip(addresses).map(|(backend, found)| Backend::new(backend, found)),
-        );
     }
     resolved
 }

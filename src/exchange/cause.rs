@@ -17,6 +17,12 @@ pub enum Cause {
     TooManyConnections,
     /// Every backend that could serve it has all the connections it may have.
     BackendFull,
+    /// It had waited for a backend for as long as it may.
+    QueueTimeout,
+    /// As many requests as may wait for a backend were waiting.
+    QueueFull,
+    /// The client has brought more requests than it may.
+    RateLimited,
     /// This process is out of descriptors, ports or memory for another connection.
     Shortage,
     /// No backend is eligible.
@@ -35,6 +41,10 @@ pub enum Cause {
     UnexpectedResponse,
     /// The backend's answer did not come in time.
     ResponseTimeout,
+    /// The backend's answer did not come in the time for one try.
+    TryTimeout,
+    /// The backend's answer had a status that calls for another try.
+    BadStatus,
     /// The backend closed or reset within its answer.
     ResponseCut,
     /// The backend stopped within its answer, or stopped taking the request.
@@ -68,7 +78,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 21] = [
+pub const CODES: [&str; 26] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -90,6 +100,11 @@ pub const CODES: [&str; 21] = [
     "head-too-large",
     "target-too-long",
     "body-too-large",
+    "queue-timeout",
+    "queue-full",
+    "rate-limited",
+    "try-timeout",
+    "bad-status",
 ];
 
 impl Cause {
@@ -117,6 +132,11 @@ impl Cause {
             Self::BackendStall => 15,
             Self::TunnelIdle => 16,
             Self::Shortage => 17,
+            Self::QueueTimeout => 21,
+            Self::QueueFull => 22,
+            Self::RateLimited => 23,
+            Self::TryTimeout => 24,
+            Self::BadStatus => 25,
         }
     }
 
@@ -134,6 +154,9 @@ impl Cause {
             Self::ClientClosed => "the client went away",
             Self::TooManyConnections => "too many connections from this address",
             Self::BackendFull => "every backend has all the connections it may have",
+            Self::QueueTimeout => "no backend had room in time",
+            Self::QueueFull => "too many requests wait for a backend",
+            Self::RateLimited => "too many requests from this client",
             Self::Shortage => "the balancer is out of descriptors or ports",
             Self::NoBackend => "no backend is available",
             Self::ConnectFailed => "no backend could be reached",
@@ -142,7 +165,8 @@ impl Cause {
             Self::NoResponse => "the backend closed the connection without an answer",
             Self::BadResponse(_) => "the backend sent a malformed answer",
             Self::UnexpectedResponse => "the backend sent an answer that was not asked for",
-            Self::ResponseTimeout => "the backend did not answer in time",
+            Self::TryTimeout | Self::ResponseTimeout => "the backend did not answer in time",
+            Self::BadStatus => "the backend could not answer",
             Self::ResponseCut => "the backend broke off its answer",
             Self::BackendStall => "the backend stopped taking the request",
             Self::TunnelIdle => "nothing moved in the tunnel",
@@ -158,13 +182,19 @@ impl Cause {
             | Self::BadResponse(_)
             | Self::UnexpectedResponse
             | Self::ResponseTimeout
+            | Self::TryTimeout
             | Self::ResponseCut
             | Self::BackendStall => true,
+            // Which statuses count is the pool's to say.
+            Self::BadStatus => false,
             // A kept connection that died says that the backend closed it, not that it is ill.
             Self::ConnectionStale => false,
             Self::BadRequest(_)
             | Self::TooManyConnections
             | Self::BackendFull
+            | Self::QueueTimeout
+            | Self::QueueFull
+            | Self::RateLimited
             | Self::Shortage
             | Self::HeadTimeout
             | Self::ClientStall
@@ -191,16 +221,24 @@ impl Cause {
             {
                 Verdict::Retry
             }
-            Self::NoResponse if again => Verdict::Retry,
+            Self::NoResponse | Self::TryTimeout | Self::BadStatus if again => Verdict::Retry,
             Self::BadRequest(refusal) => Verdict::Reply(refusal.status()),
             Self::HeadTimeout | Self::ClientStall => Verdict::Reply(408),
-            Self::TooManyConnections => Verdict::Reply(429),
-            Self::NoBackend | Self::BackendFull | Self::Shortage | Self::ConnectFailed => Verdict::Reply(503),
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::BackendStall => Verdict::Reply(504),
+            Self::TooManyConnections | Self::RateLimited => Verdict::Reply(429),
+            Self::NoBackend
+            | Self::BackendFull
+            | Self::QueueTimeout
+            | Self::QueueFull
+            | Self::Shortage
+            | Self::ConnectFailed => Verdict::Reply(503),
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::TryTimeout | Self::BackendStall => {
+                Verdict::Reply(504)
+            }
             Self::ConnectionStale
             | Self::NoResponse
             | Self::BadResponse(_)
             | Self::UnexpectedResponse
+            | Self::BadStatus
             | Self::ResponseCut => Verdict::Reply(502),
             Self::ClientClosed | Self::TunnelIdle => Verdict::Abort,
         }

@@ -6,15 +6,17 @@
 
 use std::ops::Range;
 
-use crate::config::Limits;
+use crate::config::{Limits, Statuses};
 use crate::limits;
 use crate::proto::h1::request::{self, Forwarded, Request};
 use crate::proto::h1::response::{Connection, Response};
 use crate::proto::h1::{Body, Framing, Refusal, Version, scan};
 
 pub mod cause;
+mod wanted;
 
 pub use cause::{Cause, Standing, Verdict};
+pub use wanted::{Found, Wanted};
 
 /// An exchange, from its request head on.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Exchange {
     head_most: u32,
     /// Seconds for which the backend said it keeps the connection.
     idle_most: Option<u64>,
+    /// Of the last final response; 0 before it.
+    status: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,30 @@ pub struct Rules<'a> {
     pub status_path: Option<&'a str>,
     /// Bounds of head and body.
     pub limits: &'a Limits,
+    /// What is looked for in the request.
+    pub wanted: &'a Wanted,
+}
+
+/// How a response is to be taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking<'a> {
+    /// The downstream may outlive this response.
+    pub keep: bool,
+    /// Fields that are added to its head, each with its line end.
+    pub added: &'a [u8],
+    /// Responses of these statuses are not taken: [`Cause::BadStatus`].
+    pub again: &'a Statuses,
+}
+
+/// What became of a request head.
+#[derive(Debug)]
+pub struct Opened {
+    /// The exchange that it begins.
+    pub exchange: Exchange,
+    /// What was looked for in it.
+    pub found: Found,
+    /// It is answered here.
+    pub local: Option<Local>,
 }
 
 /// What was done with some input.
@@ -91,7 +119,7 @@ pub enum Local {
 impl Exchange {
     /// Begins with a complete request head, which is written to `out` as the backend is to see it, unless the
     /// request is one to answer here.
-    pub fn open(head: &[u8], rules: &Rules<'_>, out: &mut Vec<u8>) -> Result<(Self, Option<Local>), Refusal> {
+    pub fn open(head: &[u8], rules: &Rules<'_>, out: &mut Vec<u8>) -> Result<Opened, Refusal> {
         let mut space = request::fields();
         let request = Request::parse(head, &mut space)?;
         let body_left = rules.limits.body.unwrap_or(u64::MAX);
@@ -126,6 +154,7 @@ impl Exchange {
             body_left,
             head_most: rules.limits.head as u32,
             idle_most: None,
+            status: 0,
         };
         exchange.name(request.id(&rules.forwarded));
         let local = if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
@@ -136,7 +165,8 @@ impl Exchange {
             request.write(&rules.forwarded, out);
             None
         };
-        Ok((exchange, local))
+        let found = rules.wanted.find(&request, rules.forwarded.client);
+        Ok(Opened { exchange, found, local })
     }
 
     fn name(&mut self, id: &[u8]) {
@@ -180,17 +210,17 @@ impl Exchange {
         self.keep_upstream = false;
     }
 
-    /// Takes what the backend sent. `scanned` says how many bytes of `input` were there at the last call;
-    /// `keep` whether the downstream may outlive this response. After an error, nothing of `out` may leave.
+    /// Takes what the backend sent. `scanned` says how many bytes of `input` were there at the last call. After an
+    /// error, nothing of `out` may leave.
     pub fn response(
         &mut self,
         input: &[u8],
         scanned: usize,
-        keep: bool,
+        taking: &Taking<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Took, Cause> {
         let begun = self.response_begun();
-        let took = self.take_response(input, scanned, keep, out);
+        let took = self.take_response(input, scanned, taking, out);
         if took.is_err() && !begun {
             // The client has seen nothing of it, so it can still be told.
             self.phase = Phase::Head;
@@ -202,7 +232,7 @@ impl Exchange {
         &mut self,
         input: &[u8],
         scanned: usize,
-        keep: bool,
+        taking: &Taking<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Took, Cause> {
         let (mut at, mut from) = (0, scanned);
@@ -214,7 +244,7 @@ impl Exchange {
                 }
                 return Ok(Took { consumed: at, pass: at..at });
             };
-            self.response_head(&rest[..end], keep, out)?;
+            self.response_head(&rest[..end], taking, out)?;
             (at, from) = (at + end, 0);
         }
         let body =
@@ -225,7 +255,7 @@ impl Exchange {
         Ok(Took { consumed: at + body.consumed, pass: at + body.pass.start..at + body.pass.end })
     }
 
-    fn response_head(&mut self, head: &[u8], keep: bool, out: &mut Vec<u8>) -> Result<(), Cause> {
+    fn response_head(&mut self, head: &[u8], taking: &Taking<'_>, out: &mut Vec<u8>) -> Result<(), Cause> {
         if head.len() > self.head_most as usize {
             return Err(Cause::BadResponse(Refusal::HeadSize));
         }
@@ -239,12 +269,16 @@ impl Exchange {
             }
             // RFC 9110 section 15.2: HTTP/1.0 knows no interim responses.
             if self.version == Version::Http11 {
-                response.write(Framing::None, Connection::Kept, out);
+                response.write(Framing::None, Connection::Kept, b"", out);
             }
             return Ok(());
         }
         if response.status == 101 {
             return self.switch(&response, out);
+        }
+        self.status = response.status;
+        if taking.again.contains(response.status) {
+            return Err(Cause::BadStatus);
         }
         self.phase = Phase::Body;
         self.idle_most = response.keep_alive_timeout;
@@ -257,8 +291,8 @@ impl Exchange {
         self.response_chunked = framing == Framing::Chunked;
         self.ends_by_close = framing == Framing::UntilClose;
         self.keep_upstream = response.persistent() && self.request.is_done();
-        self.keep_downstream &= keep && self.request.is_done() && framing != Framing::UntilClose;
-        response.write(framing, self.connection(), out);
+        self.keep_downstream &= taking.keep && self.request.is_done() && framing != Framing::UntilClose;
+        response.write(framing, self.connection(), taking.added, out);
         Ok(())
     }
 
@@ -268,7 +302,7 @@ impl Exchange {
         if !asked || !self.request.is_done() {
             return Err(Cause::UnexpectedResponse);
         }
-        response.write(Framing::None, Connection::Kept, out);
+        response.write(Framing::None, Connection::Kept, b"", out);
         self.phase = Phase::Body;
         (self.tunnel, self.ends_by_close, self.keep_downstream) = (true, true, false);
         (self.request, self.response) = (Body::UntilClose, Body::UntilClose);
@@ -360,6 +394,11 @@ impl Exchange {
     /// A byte of the final response was given out.
     pub fn response_begun(&self) -> bool {
         self.phase != Phase::Head
+    }
+
+    /// Status of the last final response, thrown away or not; 0 before it.
+    pub fn status(&self) -> u16 {
+        self.status
     }
 
     /// See [`Request::is_idempotent`].

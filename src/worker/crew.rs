@@ -14,7 +14,7 @@ use mio::Waker;
 use mio::net::TcpStream;
 
 use crate::balance::Padded;
-use crate::id::BackendId;
+use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::transport::Newcomer;
 
@@ -27,6 +27,8 @@ pub enum Command {
     Adopt(Newcomer<TcpStream>),
     /// Close an unused connection to this backend: it has all it may have, and another worker needs one.
     MakeRoom(BackendId),
+    /// There may be room for the first of the line for this pool.
+    TakeTurn(PoolId),
 }
 
 /// Set in the count of a worker that takes nobody over any more.
@@ -109,6 +111,15 @@ impl Place {
             if sender.try_send(Command::MakeRoom(backend)).is_ok() {
                 let _ = waker.wake();
             }
+        }
+    }
+
+    /// Tells another worker that there may be room for the first of its line.
+    pub fn give_turn(&self, worker: usize, pool: PoolId) {
+        let (sender, waker) = &self.crew.ways[worker];
+        // One that takes no command now tries again of itself in a while.
+        if sender.try_send(Command::TakeTurn(pool)).is_ok() {
+            let _ = waker.wake();
         }
     }
 

@@ -6,6 +6,8 @@ use super::connection::{Ready, Stage, Upstream};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::token::Token;
+use super::trust::Outcome;
+use crate::balance::{Ask, Choice};
 use crate::buffer::Buffer;
 use crate::exchange::{Cause, Standing, Verdict};
 use crate::id::BackendId;
@@ -17,15 +19,24 @@ impl<N: Net> Pump<N> {
     /// Chooses a backend and gives the exchange a kept connection to it, or dials one.
     pub(super) fn attach(&mut self, key: Key, flight_key: Key) -> Result<(), Cause> {
         let flight = &mut self.flights[flight_key];
-        let tried = flight.tried;
-        let chosen = if tried.is_empty() {
-            self.eligible.choose(&self.table)
-        } else {
-            self.eligible.choose_where(&self.table, |backend| !tried.contains(backend))
+        let pool = self.table.pool(flight.pool);
+        let ask = Ask {
+            now: self.now,
+            key: flight.key,
+            sticky: flight.sticky,
+            replayable: flight.whole && flight.exchange.is_idempotent(),
+            tried: flight.tried.all(),
         };
-        let Some(backend) = chosen else { return Err(Cause::NoBackend) };
-        (flight.backend, flight.sent) = (Some(backend), false);
-        flight.first_address = self.table.backend(backend).preferred() as u16;
+        let (backend, trial) = match self.eligible[flight.pool.index()].choose(&self.table, pool, &ask) {
+            Choice::Backend(backend) => (backend, false),
+            Choice::Trial(backend) => (backend, true),
+            Choice::Full => return Err(Cause::BackendFull),
+            Choice::None => return Err(Cause::NoBackend),
+        };
+        let chosen = self.table.backend(backend);
+        chosen.tally(self.worker).request();
+        (flight.backend, flight.trial, flight.sent) = (Some(backend), trial, false);
+        (flight.tried_at, flight.first_address) = (self.now_us, chosen.preferred() as u16);
         while let Some(up_key) = self.idle.pop(backend) {
             let up = &mut self.upstreams[up_key];
             if up.idle_until <= self.now {
@@ -140,6 +151,12 @@ impl<N: Net> Pump<N> {
         let mut cause = cause;
         loop {
             let reused = self.blame(flight_key, cause);
+            if cause == Cause::BackendFull {
+                match self.join_queue(key, flight_key) {
+                    Ok(()) => return Flow::Moved,
+                    Err(why) => cause = why,
+                }
+            }
             let flight = &mut self.flights[flight_key];
             let standing = Standing {
                 response_begun: flight.exchange.response_begun(),
@@ -157,10 +174,15 @@ impl<N: Net> Pump<N> {
                 }
             }
             let failed = cause;
+            if !self.budget_allows(flight_key, cause, reused) {
+                self.flights[flight_key].retries = 0;
+                continue;
+            }
             self.stats.add(Counter::Retries, 1);
             if reused && matches!(cause, Cause::NoResponse | Cause::ConnectionStale) {
                 self.stats.add(Counter::IdleRacesWon, 1);
             }
+            let flight = &mut self.flights[flight_key];
             flight.retries -= 1;
             flight.request.iter_mut().for_each(Buffer::rewind);
             cause = match self.attach(key, flight_key) {
@@ -196,31 +218,52 @@ impl<N: Net> Pump<N> {
             self.close_upstream(up_key);
         }
         let flight = &mut self.flights[flight_key];
-        let Some(backend) = flight.backend.take() else { return reused };
-        flight.tried.push(backend);
+        if let Some(backend) = flight.backend.filter(|_| cause != Cause::BackendFull) {
+            flight.tried.push(backend);
+        }
         // A kept connection that closes instead of answering tells of the backend's patience, not its health.
         let excused = reused && cause == Cause::NoResponse;
-        if cause.blames_backend() && !excused && self.table.failed(backend, self.settings.max_fails) {
-            let url = self.table.backend(backend).url();
-            log::warn!(
-                "backend {url} is down: {} failures in a row, the last one {}",
-                self.settings.max_fails,
-                cause.code()
-            );
-        }
+        let outcome = match cause {
+            Cause::BackendFull => Outcome::Full,
+            Cause::BadStatus => self.outcome(flight_key),
+            cause if cause.blames_backend() && !excused => Outcome::Failed(cause),
+            _ => Outcome::Void,
+        };
+        self.settle(flight_key, outcome);
         reused
+    }
+
+    /// Whether the pool's budget has a retry for this. A kept connection that died is no sign of an outage: the
+    /// backend has seen nothing of the request.
+    fn budget_allows(&mut self, flight_key: Key, cause: Cause, reused: bool) -> bool {
+        let stale = cause == Cause::ConnectionStale || (reused && cause == Cause::NoResponse);
+        if stale || cause == Cause::Shortage {
+            return true;
+        }
+        let pool = self.table.pool(self.flights[flight_key].pool);
+        let requests = self.table.requests(pool);
+        if cause == Cause::BadStatus {
+            // Its answer is thrown away already.
+            pool.budget().force(self.now, requests);
+            return true;
+        }
+        let allowed = pool.budget().withdraw(self.now, requests);
+        self.stats.add(Counter::RetriesDenied, u64::from(!allowed));
+        allowed
     }
 
     /// Waits before the same backends are tried again; `None` when none of them is up any more.
     fn delay(&mut self, key: Key, flight_key: Key) -> Option<Flow> {
-        self.eligible.refresh(&self.table);
         let flight = &mut self.flights[flight_key];
-        if self.eligible.is_empty() {
+        let pool = self.table.pool(flight.pool);
+        let eligible = &mut self.eligible[flight.pool.index()];
+        eligible.refresh(&self.table, pool);
+        if eligible.is_empty() {
             return None;
         }
         flight.stage = Stage::Delay;
         flight.tried.clear();
-        self.arm(key, self.settings.retry.delay.as_millis() as u64);
+        self.arm(key, pool.config().retry.delay.as_millis() as u64);
         Some(Flow::Blocked)
     }
 

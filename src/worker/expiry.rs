@@ -107,10 +107,15 @@ impl<N: Net> Pump<N> {
         let Some(flight_key) = down.flight else { return };
         let flight = &self.flights[flight_key];
         let held = |pipe: &Option<Pipe>| pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
+        let response = self.settings.timeouts.response;
         let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
         let cause = match flight.stage {
             Stage::Delay => {
                 self.retry(scratch, key, flight_key);
+                return;
+            }
+            Stage::Queued { since } => {
+                self.queue_expired(scratch, key, flight_key, since);
                 return;
             }
             Stage::Connecting { addresses } => {
@@ -122,6 +127,7 @@ impl<N: Net> Pump<N> {
             Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
             Stage::Open if !flight.exchange.awaits_backend() => Cause::ClientStall,
             Stage::Open if flight.exchange.response_begun() => Cause::BackendStall,
+            Stage::Open if self.try_timeout(flight).is_some_and(|one| one < response) => Cause::TryTimeout,
             Stage::Open => Cause::ResponseTimeout,
         };
         self.fail(scratch, key, cause);

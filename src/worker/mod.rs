@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Waker};
 
 use crate::balance::Table;
-use crate::id::BackendId;
+use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::stats::{Block, Counter};
@@ -25,6 +25,7 @@ mod expiry;
 mod flush;
 mod idle;
 pub mod pump;
+mod queue;
 mod release;
 mod reply;
 mod request;
@@ -32,6 +33,7 @@ mod response;
 mod scratch;
 mod splice;
 pub mod token;
+mod trust;
 
 pub use connection::Ready;
 pub use crew::Crew;
@@ -76,6 +78,10 @@ impl Net for Sockets {
         self.place.ask_for_room(backend);
     }
 
+    fn give_turn(&self, worker: usize, pool: PoolId) {
+        self.place.give_turn(worker, pool);
+    }
+
     fn register(&mut self, stream: &mut TcpStream, token: usize) -> io::Result<()> {
         self.registry.register(stream, mio::Token(token), Interest::READABLE | Interest::WRITABLE)
     }
@@ -102,12 +108,12 @@ pub struct Worker {
     /// Client connections of all workers together.
     connections: u64,
     alarm: Alarm,
-    /// When it rings, in milliseconds since the worker began.
+    /// When it rings, in milliseconds since the process began.
     alarm_at: u64,
     /// Never sleep in the poll.
     busy_poll: bool,
     began: Instant,
-    /// Milliseconds since it began, as of this tick: the only look at the clock.
+    /// Milliseconds since the process began, as of this tick: the only look at the clock.
     now: u64,
     /// Accepting is paused until then, in milliseconds since it began.
     paused_until: u64,
@@ -123,17 +129,18 @@ pub struct Parts {
     pub stats: Arc<Block>,
 }
 
-/// All workers of a process, and the crew they are.
+/// All workers of a process, and the crew they are; their clocks count from `began`.
 pub fn workers(
     parts: Vec<Parts>,
     table: &Arc<Table>,
     settings: &Arc<Settings>,
+    began: Instant,
 ) -> io::Result<(Vec<Worker>, Arc<Crew>)> {
     let polls = parts.iter().map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let wakers =
         polls.iter().map(|poll| Waker::new(poll.registry(), mio::Token(Token::Wake.pack())).map(Arc::new));
     let (crew, ends) = Crew::new(wakers.collect::<io::Result<_>>()?);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() - began.elapsed();
     // Tells processes apart well enough: they do not start in the same nanosecond with the same number.
     let process = u64::from(unix.subsec_nanos()) << 8 ^ u64::from(std::process::id());
     let mut workers = Vec::with_capacity(parts.len());
@@ -143,7 +150,8 @@ pub fn workers(
         poll.registry().register(&mut SourceFd(&alarm.descriptor()), token, Interest::READABLE)?;
         let place = Place::new(Arc::clone(&crew), i);
         let sockets = Sockets { registry: poll.registry().try_clone()?, place: place.clone() };
-        let mut pump = Pump::new(sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
+        let mut pump =
+            Pump::new(i, sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
         pump.number_requests(RequestIds::new(i, process ^ process >> 28), unix.as_millis() as u64);
         workers.push(Worker {
             events: Events::with_capacity(limits::EVENTS),
@@ -157,7 +165,7 @@ pub fn workers(
             alarm,
             alarm_at: u64::MAX,
             busy_poll: settings.busy_poll,
-            began: Instant::now(),
+            began,
             now: 0,
             paused_until: 0,
             pruned: 0,
@@ -190,8 +198,9 @@ impl Worker {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        self.now = self.began.elapsed().as_millis() as u64;
-        self.pump.set_now(self.now);
+        let now_us = self.began.elapsed().as_micros() as u64;
+        self.now = now_us / 1_000;
+        self.pump.set_now(now_us);
         self.pump.refresh();
         let mut woken = false;
         for event in &self.events {
@@ -309,6 +318,7 @@ impl Worker {
                 Command::Drain => self.drain(),
                 Command::Adopt(newcomer) => self.pump.adopt(newcomer),
                 Command::MakeRoom(backend) => self.pump.make_room(backend),
+                Command::TakeTurn(pool) => self.pump.take_turn(pool),
             }
         }
     }

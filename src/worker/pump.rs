@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::connection::{Downstream, Flight, Phase, Ready, Upstream};
 use super::idle::Stacks;
+use super::queue::Lines;
 use super::scratch::Scratch;
 use super::token::Token;
-use crate::balance::{Clients, Eligible, Patience, Table};
-use crate::buffer::Pool;
-use crate::config::{Limits, Network, Retry, Timeouts};
+use crate::balance::{Clients, Eligible, Patience, Pool, RateLimiter, Table};
+use crate::buffer;
+use crate::config::{Limits, Network, Timeouts};
+use crate::exchange::Wanted;
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::slab::{Key, Slab};
@@ -23,10 +25,10 @@ use crate::transport::{Net, Newcomer, Pipe};
 pub struct Settings {
     /// See [`Timeouts`].
     pub timeouts: Timeouts,
-    /// See [`Retry`].
-    pub retry: Retry,
-    /// Failures in a row that take a backend down.
-    pub max_fails: u32,
+    /// What is looked for in each request.
+    pub wanted: Wanted,
+    /// Requests that each client may bring, where they are limited.
+    pub rate: Option<Arc<RateLimiter>>,
     /// Path answered with `status`.
     pub status_path: Option<String>,
     /// Makes the short status.
@@ -50,8 +52,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             timeouts: Timeouts::default(),
-            retry: Retry::default(),
-            max_fails: limits::MAX_FAILS,
+            wanted: Wanted::default(),
+            rate: None,
             status_path: None,
             status: Box::new(String::new),
             limits: Limits::default(),
@@ -84,6 +86,8 @@ pub(super) enum Flow {
 /// All connections of one worker.
 #[derive(Debug)]
 pub struct Pump<N: Net> {
+    /// Its worker's number.
+    pub(super) worker: usize,
     pub(super) net: N,
     pub(super) table: Arc<Table>,
     pub(super) settings: Arc<Settings>,
@@ -92,15 +96,20 @@ pub struct Pump<N: Net> {
     pub(super) upstreams: Slab<Upstream<N::Stream>>,
     pub(super) flights: Slab<Flight>,
     pub(super) idle: Stacks,
-    pub(super) pool: Pool,
+    pub(super) pool: buffer::Pool,
     pub(super) pipes: Vec<Pipe>,
     pub(super) wheel: Wheel<Key>,
-    pub(super) eligible: Eligible,
-    /// Milliseconds since the worker began, as of this tick.
+    /// One a pool.
+    pub(super) eligible: Vec<Eligible>,
+    pub(super) lines: Lines,
+    epoch: u64,
+    /// Milliseconds since the process began, as of this tick.
     pub(super) now: u64,
+    /// The same in microseconds.
+    pub(super) now_us: u64,
     pub(super) draining: bool,
     pub(super) request_ids: RequestIds,
-    /// Unix time of the worker's beginning, in milliseconds.
+    /// Unix time of the process's beginning, in milliseconds.
     pub(super) unix_began: u64,
     queue: VecDeque<Key>,
     pub(super) scratch: Scratch,
@@ -115,22 +124,28 @@ pub struct Pump<N: Net> {
 
 impl<N: Net> Pump<N> {
     /// A pump without connections.
-    pub fn new(net: N, table: Arc<Table>, settings: Arc<Settings>, stats: Arc<Block>) -> Self {
+    pub fn new(worker: usize, net: N, table: Arc<Table>, settings: Arc<Settings>, stats: Arc<Block>) -> Self {
         let backends = table.backends().len();
+        let seed = |pool: &Pool| (worker as u64) << 32 | u64::from(pool.id().0);
+        let eligible = table.pools().iter().map(|pool| Eligible::new(&table, pool, seed(pool))).collect();
         Self {
+            worker,
             net,
             idle: Stacks::new(backends, settings.limits.backend_idle),
-            eligible: Eligible::new(&table),
+            eligible,
+            lines: Lines::new(table.pools().len()),
+            epoch: 0,
             table,
             settings,
             stats,
             downstreams: Slab::default(),
             upstreams: Slab::default(),
             flights: Slab::default(),
-            pool: Pool::default(),
+            pool: buffer::Pool::default(),
             pipes: Vec::new(),
             wheel: Wheel::default(),
             now: 0,
+            now_us: 0,
             draining: false,
             request_ids: RequestIds::new(0, 0),
             unix_began: 0,
@@ -148,9 +163,9 @@ impl<N: Net> Pump<N> {
         (self.request_ids, self.unix_began) = (ids, unix);
     }
 
-    /// Sets the time of this tick, in milliseconds since the worker began.
+    /// Sets the time of this tick, in microseconds since the process began.
     pub fn set_now(&mut self, now: u64) {
-        self.now = now;
+        (self.now, self.now_us) = (now / 1_000, now);
     }
 
     /// Takes a connection that was just accepted.
@@ -351,9 +366,19 @@ impl<N: Net> Pump<N> {
     }
 
     /// Takes up what others changed: which backends are eligible. Called between ticks, so that nothing
-    /// changes under a request; also closes upstreams that were idle for long.
+    /// changes under a request.
     pub fn refresh(&mut self) {
-        self.eligible.refresh(&self.table);
+        let epoch = self.table.epoch();
+        if self.epoch == epoch {
+            return;
+        }
+        self.epoch = epoch;
+        for at in 0..self.eligible.len() {
+            let pool = &self.table.pools()[at];
+            if self.eligible[at].refresh(&self.table, pool) {
+                self.take_turn(pool.id());
+            }
+        }
     }
 
     /// Begins the drain: exchanges end, then their connections; idle ones end after a grace in which a

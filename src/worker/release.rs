@@ -2,6 +2,7 @@
 
 use super::connection::{Read, Stage, read};
 use super::pump::{Flow, Pump};
+use super::trust::Outcome;
 use crate::balance::patience;
 use crate::id::BackendId;
 use crate::slab::Key;
@@ -32,6 +33,11 @@ impl<N: Net> Pump<N> {
 
     /// Lets go of an exchange; its upstream is kept for the next one or closed.
     pub(super) fn end_flight(&mut self, key: Key, keep_upstream: bool) {
+        let Some(flight) = self.flights.get(key) else { return };
+        if let Stage::Queued { .. } = flight.stage {
+            self.leave_queue(key, flight.pool);
+        }
+        self.settle(key, Outcome::Void);
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
         // A backend that answered early still waits for the rest of the request.
@@ -56,6 +62,7 @@ impl<N: Net> Pump<N> {
         if kept && self.idle.push(backend, up_key) {
             let up = &mut self.upstreams[up_key];
             (up.owner, up.reused, up.idle_since, up.idle_until) = (None, true, self.now, self.now + idle);
+            self.pass_turn(flight.pool);
         } else {
             self.stats.add(Counter::IdleSurplus, u64::from(kept));
             self.close_upstream(up_key);
@@ -66,7 +73,9 @@ impl<N: Net> Pump<N> {
         if let Some(up) = self.upstreams.remove(key) {
             up.input.into_iter().for_each(|buffer| self.pool.give(buffer));
             self.stats.sub(Counter::Upstreams);
-            self.table.backend(up.backend).disconnect();
+            let backend = self.table.backend(up.backend);
+            backend.disconnect();
+            self.pass_turn(backend.pool());
         }
     }
 

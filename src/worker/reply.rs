@@ -1,5 +1,7 @@
 //! Answers that come from us.
 
+use std::time::Duration;
+
 use super::connection::Phase;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
@@ -48,6 +50,30 @@ impl<N: Net> Pump<N> {
             if last { Connection::Close } else { self.flights[flight_key].exchange.connection() };
         self.end_flight(flight_key, false);
         self.send_reply(s, key, &reply, to_head, connection, unread)
+    }
+
+    /// A client has brought more requests than it may.
+    pub(super) fn reply_limited(
+        &mut self,
+        s: &mut Scratch,
+        key: Key,
+        exchange: &Exchange,
+        wait: Duration,
+    ) -> Flow {
+        let cause = Cause::RateLimited;
+        self.stats.failed(cause);
+        self.log_failure(key, cause, format_args!("answered with 429"));
+        // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
+        let seconds = wait.as_millis().div_ceil(1_000).max(1);
+        let fields = format!("Retry-After: {seconds}\r\n");
+        let body = format!("429 {}: {}\n", reason(429), cause.text());
+        let reply = Reply {
+            status: 429,
+            content_type: "text/plain; charset=utf-8",
+            fields: &fields,
+            body: body.as_bytes(),
+        };
+        self.reply(s, key, &reply, exchange)
     }
 
     /// Answers a request that has no exchange in flight.

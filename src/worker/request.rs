@@ -1,12 +1,16 @@
 //! The request's way: from the client's bytes to the backend's socket.
 
 use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use crate::balance::hash;
 use crate::config::Limits;
-use crate::exchange::{Cause, Exchange, Rules, Took};
+use crate::exchange::{Cause, Exchange, Found, Opened, Rules, Took};
+use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::request::Forwarded;
 use crate::proto::h1::{Refusal, scan};
@@ -47,9 +51,9 @@ impl<N: Net> Pump<N> {
             return Flow::Blocked;
         }
         match find_head(scratch.input(), scanned, &self.settings.limits) {
-            Ok(Found::Head { start, end }) => self.begin(scratch, key, start, end),
+            Ok(Scanned::Head { start, end }) => self.begin(scratch, key, start, end),
             // Empty lines are kept too: they are counted, and the time for a head has begun with them.
-            Ok(Found::Part) => {
+            Ok(Scanned::Part) => {
                 let down = &mut self.downstreams[key];
                 down.input = scratch.rest(0, &mut self.pool);
                 down.scanned = scratch.input().len() as u32;
@@ -76,8 +80,9 @@ impl<N: Net> Pump<N> {
             forwarded,
             status_path: self.settings.status_path.as_deref(),
             limits: &self.settings.limits,
+            wanted: &self.settings.wanted,
         };
-        let (mut exchange, local) = match Exchange::open(&input[start..end], &rules, out) {
+        let Opened { mut exchange, found, local } = match Exchange::open(&input[start..end], &rules, out) {
             Ok(opened) => opened,
             Err(refusal) => return self.refuse(scratch, key, refusal),
         };
@@ -90,12 +95,42 @@ impl<N: Net> Pump<N> {
         if let Some(local) = local {
             return self.reply_locally(scratch, key, &exchange, local);
         }
-        let flight = self.flights.insert(Flight {
+        if let (Some(rate), Some(client)) = (&self.settings.rate, found.rate)
+            && let Err(wait) = rate.admit_hash(client, self.now_us)
+        {
+            return self.reply_limited(scratch, key, &exchange, wait);
+        }
+        let flight = self.insert_flight(exchange, found, self.downstreams[key].peer);
+        let down = &mut self.downstreams[key];
+        (down.phase, down.flight) = (Phase::Flight, Some(flight));
+        let pool = self.flights[flight].pool;
+        let attached = if self.must_queue(pool) { Err(Cause::BackendFull) } else { self.attach(key, flight) };
+        match attached {
+            Ok(()) => self.send_first(scratch, key, flight, &took),
+            Err(cause) => {
+                self.flights[flight].request = Some(self.pool.copy(scratch.joined(&took)));
+                self.fail(scratch, key, cause)
+            }
+        }
+    }
+
+    fn insert_flight(&mut self, exchange: Exchange, found: Found, peer: IpAddr) -> Key {
+        let pool = self.table.pool(PoolId(0));
+        let client = pool.affinity().map(|_| hash::hash_address(peer));
+        let remembered = || pool.affinity()?.get(client?, self.now);
+        self.stats.add(Counter::Flights, 1);
+        self.flights.insert(Flight {
             whole: exchange.request_done(),
             exchange,
             stage: Stage::Delay,
             upstream: None,
+            pool: pool.id(),
             backend: None,
+            trial: false,
+            key: found.hash,
+            sticky: found.cookie.map_or_else(remembered, |value| pool.backend_of(value)),
+            client,
+            tried_at: self.now_us,
             first_address: 0,
             request: None,
             request_pipe: None,
@@ -105,19 +140,9 @@ impl<N: Net> Pump<N> {
             sent: false,
             upstream_shut: false,
             downstream_shut: false,
-            retries: self.settings.retry.retries,
+            retries: pool.config().retry.retries,
             tried: Tried::default(),
-        });
-        self.stats.add(Counter::Flights, 1);
-        let down = &mut self.downstreams[key];
-        (down.phase, down.flight) = (Phase::Flight, Some(flight));
-        match self.attach(key, flight) {
-            Ok(()) => self.send_first(scratch, key, flight, &took),
-            Err(cause) => {
-                self.flights[flight].request = Some(self.pool.copy(scratch.joined(&took)));
-                self.fail(scratch, key, cause)
-            }
-        }
+        })
     }
 
     /// Sends the head with what is at hand of the body; keeps what must wait, or may have to be sent again.
@@ -247,10 +272,18 @@ impl<N: Net> Pump<N> {
         let flight = &self.flights[flight_key];
         let sent = flight.request.as_ref().is_none_or(crate::buffer::Buffer::is_empty);
         if sent && flight.exchange.awaits_backend() && !flight.exchange.is_tunnel() {
-            self.arm(key, self.settings.timeouts.response.as_millis() as u64);
+            let response = self.settings.timeouts.response;
+            let one_try = self.try_timeout(flight).unwrap_or(response);
+            self.arm(key, response.min(one_try).as_millis() as u64);
         } else {
             self.arm_stall(key);
         }
+    }
+
+    /// Time for one try, where there may be another.
+    pub(super) fn try_timeout(&self, flight: &Flight) -> Option<Duration> {
+        let timeout = self.table.pool(flight.pool).config().retry.try_timeout;
+        timeout.filter(|_| flight.may_go_again())
     }
 
     /// A body must bring so many bytes a second, looked at over each time that it may stand still.
@@ -287,7 +320,7 @@ impl<N: Net> Pump<N> {
 }
 
 /// What [`find_head`] found.
-enum Found {
+enum Scanned {
     /// A whole head.
     Head { start: usize, end: usize },
     /// Only a part of one.
@@ -295,7 +328,7 @@ enum Found {
 }
 
 /// Looks for a request head behind empty lines; `scanned` bytes were looked at before.
-fn find_head(input: &[u8], scanned: usize, most: &Limits) -> Result<Found, Refusal> {
+fn find_head(input: &[u8], scanned: usize, most: &Limits) -> Result<Scanned, Refusal> {
     let (start, unfinished) = scan::empty_lines(input, limits::EMPTY_LINES)?;
     let head = &input[start..];
     let end = if unfinished { None } else { scan::end_of_head(head, scanned.saturating_sub(start))? };
@@ -309,5 +342,5 @@ fn find_head(input: &[u8], scanned: usize, most: &Limits) -> Result<Found, Refus
     if size > most.head {
         return Err(Refusal::HeadSize);
     }
-    Ok(end.map_or(Found::Part, |end| Found::Head { start, end: start + end }))
+    Ok(end.map_or(Scanned::Part, |end| Scanned::Head { start, end: start + end }))
 }

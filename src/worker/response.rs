@@ -4,7 +4,7 @@ use super::connection::{Phase, Read, Stage, read};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::buffer::Buffer;
-use crate::exchange::Cause;
+use crate::exchange::{Cause, Taking};
 use crate::limits;
 use crate::slab::Key;
 use crate::stats::Counter;
@@ -20,6 +20,7 @@ impl<N: Net> Pump<N> {
         }
         match self.flights[flight_key].stage {
             Stage::Delay => return Flow::Blocked,
+            Stage::Queued { since } => return self.queued(scratch, key, flight_key, since),
             Stage::Connecting { addresses } => return self.connecting(scratch, key, flight_key, addresses),
             Stage::Open => {}
         }
@@ -93,19 +94,24 @@ impl<N: Net> Pump<N> {
         let begun = flight.exchange.response_begun();
         let awaited = flight.exchange.awaits_backend();
         let (input, out) = scratch.split();
-        let took = match flight.exchange.response(input, scanned, keep, out) {
+        let pool = self.table.pool(flight.pool);
+        let taking = Taking { keep, added: flight.cookie(pool), again: flight.statuses_to_retry(pool) };
+        let took = match flight.exchange.response(input, scanned, &taking, out) {
             Ok(took) => took,
             Err(cause) => return self.fail(scratch, key, cause),
         };
         let up = &mut self.upstreams[up_key];
         up.input = scratch.rest(took.consumed, &mut self.pool);
         if !begun && flight.exchange.response_begun() {
+            self.answered(flight_key);
+            let flight = &mut self.flights[flight_key];
             // Sent again is only what was not answered; what has not left yet goes on leaving.
             if flight.whole && flight.request.as_ref().is_some_and(Buffer::is_empty) {
                 let answered = flight.request.take();
                 answered.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
         }
+        let flight = &mut self.flights[flight_key];
         if awaited && !flight.exchange.awaits_backend() {
             // From now on it is the client that may keep the body waiting.
             (flight.body_since, flight.body_bytes) = (self.now, 0);
@@ -159,9 +165,7 @@ impl<N: Net> Pump<N> {
         if self.was_last_request(key) {
             self.stats.add(Counter::RequestsSpent, 1);
         }
-        if let Some(backend) = self.flights[flight_key].backend {
-            self.table.succeeded(backend);
-        }
+        self.settle(flight_key, self.outcome(flight_key));
         self.end_flight(flight_key, keep_upstream);
         let down = &mut self.downstreams[key];
         down.flight = None;

@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evenkeel::balance::{Backend, Table};
-use evenkeel::config::BackendUrl;
+use evenkeel::balance::Table;
+use evenkeel::config::{self, BackendUrl, Pool};
 use evenkeel::limits;
 use evenkeel::stats::Block;
 use evenkeel::transport::{Net, Newcomer, Transport};
@@ -170,11 +170,13 @@ impl Balancer {
     /// With so many backends, all up. A write to any stream takes at most `room` bytes, the rest after an event;
     /// from one event to the next `step` milliseconds pass.
     pub(crate) fn new(backends: u16, room: usize, step: u64) -> Self {
-        let backend = |i| {
-            let url = BackendUrl { host: "backend.test".into(), port: 1 + i };
-            Backend::new(url, vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1 + i))])
+        let url = |i| BackendUrl { host: "backend.test".into(), port: 1 + i };
+        let pool = Pool {
+            backends: (0..backends).map(|i| config::Backend::new(url(i))).collect(),
+            ..Pool::default()
         };
-        let table = Arc::new(Table::new((0..backends).map(backend).collect()));
+        let addresses = (0..backends).map(|i| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1 + i))]).collect();
+        let table = Arc::new(Table::new(vec![(pool, addresses)], 1));
         let settings = Arc::new(Settings {
             status_path: Some(limits::STATUS_PATH.to_owned()),
             locals: vec!["127.0.0.1:8080".to_owned()],
@@ -182,7 +184,7 @@ impl Balancer {
         });
         let kernel = Kernel { lines: Vec::new(), calls: Vec::new(), room, asked: None, writable: Vec::new() };
         let kernel = Rc::new(RefCell::new(kernel));
-        let pump = Pump::new(Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));
+        let pump = Pump::new(0, Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));
         Self { pump, kernel, now: 0, step, pruned: 0 }
     }
 
@@ -254,7 +256,7 @@ impl Balancer {
     /// One turn of the worker's loop, and as many more as it takes to come to rest.
     fn tick(&mut self, readable: Option<usize>) {
         self.now += self.step;
-        self.pump.set_now(self.now);
+        self.pump.set_now(self.now * 1_000);
         self.pump.refresh();
         if let Some(line) = readable {
             self.tell(line, Ready { readable: true, writable: true, ..Ready::default() });

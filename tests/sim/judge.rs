@@ -19,11 +19,11 @@ impl World {
     pub(crate) fn judge_backends(&mut self) {
         let good = self.ledger.mood.has_good_backends();
         for (i, backend) in self.table.backends().iter().enumerate() {
-            if good && !backend.is_up() {
+            if good && !backend.is_healthy() {
                 self.ledger.wrong(format!("backend {i} is down for what others did"));
             }
-            if self.limits.backend_connections.is_some() && !backend.connect(1) {
-                self.ledger.wrong(format!("connections to backend {i} are counted at rest"));
+            if (backend.connections(), backend.in_flight()) != (0, 0) {
+                self.ledger.wrong(format!("connections or requests to backend {i} are counted at rest"));
             }
         }
         let blamed = |plan: &Plan| matches!(plan.outcome, Outcome::Ours { status: 502..=504 });
@@ -34,8 +34,9 @@ impl World {
 
     /// Connections to a backend that the balancer has open, against its limit.
     pub(crate) fn count_upstreams(&mut self) {
-        let Some(most) = self.limits.backend_connections else { return };
-        for backend in 0..self.table.backends().len() {
+        let pool = &self.table.pools()[0];
+        for (backend, config) in pool.config().backends.iter().enumerate() {
+            let Some(most) = config.max_connections else { continue };
             let wires = self.wires.borrow();
             let own = self.addresses.iter().filter(|(_, b)| *b == backend);
             let open: usize = own.map(|(address, _)| wires.dialled(*address)).sum();

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel::balance::{Backend, Table};
-use evenkeel::config::{BackendUrl, Limits, Retry, Timeouts};
+use evenkeel::balance::Table;
+use evenkeel::config::{
+    Algorithm, Backend, BackendUrl, Ejection, Key, Limits, Pool, Queue, Retry, Statuses, Timeouts,
+};
 
 use crate::ledger::Mood;
 use crate::net::{Host, Splits, Wires};
@@ -44,30 +46,69 @@ pub(crate) fn draw_limits(mood: Mood, longest: usize, rng: &mut Rng) -> Limits {
     if mood == Mood::Rough {
         limits.requests = rng.chance(20).then(|| rng.between(1, 4));
         limits.body = rng.chance(20).then(|| rng.below(longest as u64));
-        limits.backend_connections = rng.chance(20).then(|| rng.between(1, 3) as u32);
     }
     limits
 }
 
-pub(crate) fn draw_retry(mood: Mood, rng: &mut Rng) -> Retry {
-    Retry {
+/// How backends are chosen, trusted and spared; what the mood promises must hold whatever is drawn.
+pub(crate) fn draw_pool(mood: Mood, rng: &mut Rng) -> Pool {
+    let rough = mood == Mood::Rough;
+    let millis = Duration::from_millis;
+    let retry = Retry {
         retries: if mood == Mood::Flaky { 8 } else { rng.between(0, 4) as u8 },
-        delay: Duration::from_millis(rng.between(1, 20)),
+        delay: millis(rng.between(1, 20)),
+        budget: if rough { rng.pick(&[0, 20, 1_000]) } else { 1_000_000 },
+        budget_floor: if rough { rng.pick(&[0, 3]) } else { 1_000 },
+        try_timeout: (rough && rng.chance(30)).then(|| millis(rng.between(20, 800))),
+        statuses: if rough && rng.chance(30) { Statuses::from(400..=599) } else { Statuses::NONE },
+    };
+    let ejection = Ejection {
         max_fails: match mood {
             Mood::Rude => 1,
-            Mood::Rough => rng.between(1, 5) as u32,
-            _ => 1000,
+            Mood::Rough => rng.between(0, 5) as u32,
+            _ => 0,
         },
+        fail_rate: if rough { rng.pick(&[0, 50]) } else { 0 },
+        fail_rate_requests: 2,
+        time: millis(rng.between(1, 500)),
+        time_max: millis(rng.between(1, 2_000)),
+        most: if rough { rng.pick(&[0, 50, 100]) } else { 100 },
+        statuses: if rough && rng.chance(30) { Statuses::from(500..=599) } else { Statuses::NONE },
+        ..Ejection::default()
+    };
+    let keyed = |key| Algorithm::Hash { key, bound: Some(125) };
+    let algorithm = rng.pick(&[0, 1, 2, 3, 4, 5, 6]);
+    Pool {
+        algorithm: match algorithm {
+            0 => Algorithm::RoundRobin,
+            1 => Algorithm::LeastConnections,
+            2 => Algorithm::TwoChoices,
+            3 => Algorithm::PeakEwma,
+            4 => Algorithm::Random,
+            5 => keyed(Key::Uri),
+            _ => keyed(Key::Address),
+        },
+        retry,
+        ejection,
+        queue: Queue {
+            length: if rough { rng.pick(&[0, 1, 100]) } else { 100 },
+            timeout: millis(if rough { rng.between(1, 600) } else { 60_000 }),
+        },
+        slow_start: millis(rng.pick(&[0, 0, 300])),
+        fail_open: rough && rng.chance(30),
+        ..Pool::default()
     }
 }
 
 pub(crate) fn draw_backends(
+    mut pool: Pool,
     count: u64,
     plot: Plot,
     rng: &mut Rng,
     wires: &mut Wires,
 ) -> (Table, Vec<(SocketAddr, usize)>) {
-    let (mut backends, mut addresses) = (Vec::new(), Vec::new());
+    let (mut resolved, mut addresses) = (Vec::new(), Vec::new());
+    pool.backends.clear();
     for backend in 0..count as usize {
         let double = !plot.mood.is_timeless() && rng.chance(25);
         let mut of = Vec::new();
@@ -80,7 +121,15 @@ pub(crate) fn draw_backends(
             of.push(address);
         }
         let url = BackendUrl { host: format!("backend{backend}"), port: 80 };
-        backends.push(Backend::new(url, of));
+        resolved.push(of);
+        let rough = plot.mood == Mood::Rough;
+        pool.backends.push(Backend {
+            weight: rng.pick(&[1, 1, 3]),
+            backup: backend > 0 && rough && rng.chance(20),
+            max_connections: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
+            max_requests: rng.chance(20).then(|| rng.between(1, 3) as u32),
+            ..Backend::new(url)
+        });
     }
-    (Table::new(backends), addresses)
+    (Table::new(vec![(pool, resolved)], 1), addresses)
 }

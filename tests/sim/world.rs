@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::balance::Table;
-use evenkeel::config::{Limits, Timeouts};
+use evenkeel::config::{Algorithm, Limits, Timeouts};
+use evenkeel::exchange::Wanted;
 use evenkeel::id::BackendId;
 use evenkeel::limits;
 use evenkeel::stats::{Block, Counter};
@@ -19,7 +20,7 @@ use crate::client::Client;
 use crate::ledger::{Ledger, Mood};
 use crate::near::{SimNet, Stream};
 use crate::net::{Host, Wires};
-use crate::plot::{Plot, draw_backends, draw_limits, draw_retry, draw_timeouts};
+use crate::plot::{Plot, draw_backends, draw_limits, draw_pool, draw_timeouts};
 use crate::rng::Rng;
 use crate::script::{Author, ClientScript};
 
@@ -63,7 +64,8 @@ impl World {
         let mut rng = Rng::new(plot.seed);
         let calm = plot.mood == Mood::Calm;
         let timeless = plot.mood.is_timeless();
-        let retry = draw_retry(plot.mood, &mut rng);
+        let pool = draw_pool(plot.mood, &mut rng);
+        let retry = pool.retry;
         let timeouts = draw_timeouts(&mut rng);
         let width = rng.pick(&[200, 2_000, 20_000, 80_000]);
         let capacity = if timeless { 400_000 } else { width };
@@ -84,22 +86,27 @@ impl World {
         let waiting = (0..count).map(|_| author.client()).collect();
         let mut wires = Wires::new(Rng::new(plot.net_seed), plot.splits, capacity, plot.traced);
         let backends = if timeless { 1 } else { rng.between(1 + u64::from(!calm), 4) };
-        let (table, addresses) = draw_backends(backends, plot, &mut rng, &mut wires);
+        let (table, addresses) = draw_backends(pool, backends, plot, &mut rng, &mut wires);
         let table = Arc::new(table);
         let stats = Arc::new(Block::default());
+        let hash = match &table.pools()[0].config().algorithm {
+            Algorithm::Hash { key, .. } => Some(key.clone()),
+            _ => None,
+        };
         let settings = Arc::new(Settings {
+            wanted: Wanted { hash, ..Wanted::default() },
             timeouts,
-            retry,
             limits,
             status_path: Some("/lb-status".into()),
             status: Box::new(|| "{}".into()),
             locals: vec!["sim.local:80".into()],
             ..Settings::default()
         });
-        wires.say(|| format!("{timeouts:?} {retry:?} {limits:?}"));
+        wires.say(|| format!("{timeouts:?} {:?} {limits:?}", table.pools()[0].config()));
         let wires = Rc::new(RefCell::new(wires));
         let passed = Rc::default();
-        let pump = Pump::new(SimNet::new(&wires, &passed), Arc::clone(&table), settings, Arc::clone(&stats));
+        let pump =
+            Pump::new(0, SimNet::new(&wires, &passed), Arc::clone(&table), settings, Arc::clone(&stats));
         let restless = !plot.mood.has_good_backends() && !timeless && rng.chance(60);
         let backend_patience = if restless { rng.between(1, 600) } else { u64::MAX };
         let eager = plot.mood == Mood::Rough;
@@ -222,7 +229,7 @@ impl World {
         for at in 0..self.addresses.len() {
             let (address, backend) = self.addresses[at];
             let up = wires.hosts.iter().any(|(a, host)| *host == Host::Up && self.is_of(*a, backend));
-            self.table.set_up(BackendId(backend as u16), up);
+            self.table.set_up(BackendId(backend as u16), up, wires.now);
             // Of flaky backends the first is always there.
             if self.addresses.len() > 1 && !(flaky && backend == 0) && self.rng.chance(20) {
                 let fates = [Host::Up, Host::Up, Host::Refuses, Host::Blackhole, Host::Unroutable];
@@ -262,7 +269,7 @@ impl World {
             let mut wires = self.wires.borrow_mut();
             (wires.events(), wires.now, wires.moves)
         };
-        self.pump.set_now(now);
+        self.pump.set_now(now * 1_000);
         self.pump.refresh();
         for (token, ready) in events {
             self.pump.event(Token::unpack(token), ready);

@@ -186,6 +186,20 @@ impl<'h, 'b> Request<'h, 'b> {
         self.fields.len()
     }
 
+    /// The first field of that name, in any case of letters.
+    pub fn field(&self, name: &str) -> Option<&'b [u8]> {
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// The first cookie of that name (RFC 6265 section 4.2.1).
+    pub fn cookie(&self, name: &str) -> Option<&'b [u8]> {
+        let fields = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("cookie"));
+        let mut pairs = fields.flat_map(|field| field.value.split(|&byte| byte == b';'));
+        pairs.find_map(|pair| {
+            pair.trim_ascii().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+        })
+    }
+
     /// Bytes of the target as the client sent it.
     pub fn target_len(&self) -> usize {
         self.raw_target_len()
