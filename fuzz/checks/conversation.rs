@@ -1,5 +1,5 @@
-use evenkeel::config::Limits;
-use evenkeel::exchange::{Cause, Exchange, Local, Rules};
+use evenkeel::config::{Limits, Statuses};
+use evenkeel::exchange::{Cause, Exchange, Local, Rules, Taking, Wanted};
 use evenkeel::limits;
 use evenkeel::proto::h1::request::{self, Request};
 use evenkeel::proto::h1::response::Response;
@@ -121,8 +121,9 @@ fn exchange(client: &mut Pieces<'_>, backend: &mut Pieces<'_>) -> Option<Told> {
 }
 
 fn open(head: &[u8], out: &mut Vec<u8>) -> Result<(Exchange, Option<Local>), Refusal> {
-    let rules = Rules { forwarded: FORWARDED, status_path: None, limits: &Limits::default() };
-    Exchange::open(head, &rules, out)
+    let (limits, wanted) = (Limits::default(), Wanted::default());
+    let rules = Rules { forwarded: FORWARDED, status_path: None, limits: &limits, wanted: &wanted };
+    Exchange::open(head, &rules, out).map(|opened| (opened.exchange, opened.local))
 }
 
 /// A request head with the empty lines before it taken off.
@@ -189,7 +190,8 @@ fn move_response(exchange: &mut Exchange, backend: &mut Pieces<'_>, sent: &mut S
     let mut scanned = 0;
     loop {
         let input = backend.at_hand();
-        let took = exchange.response(input, scanned, true, &mut sent.to_client)?;
+        let taking = Taking { keep: true, added: b"", again: &Statuses::NONE };
+        let took = exchange.response(input, scanned, &taking, &mut sent.to_client)?;
         sent.to_client.extend_from_slice(&input[took.pass]);
         backend.take(took.consumed);
         if exchange.response_done() {

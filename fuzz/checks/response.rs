@@ -33,7 +33,7 @@ pub(crate) fn response_head(bytes: &[u8]) {
 
 fn check(head: &[u8], response: &Response<'_, '_>, to_head: bool, framing: Framing, connection: Connection) {
     let mut out = Vec::new();
-    response.write(framing, connection, &mut out);
+    response.write(framing, connection, b"", &mut out);
     assert_eq!(scan::end_of_head(&out, 0), Ok(Some(out.len())), "one head, no more");
     let (before, after) = (Lines::read(head), Lines::read(&out));
     after.check_sent();

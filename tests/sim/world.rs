@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::balance::Table;
-use evenkeel::config::{Algorithm, Limits, Timeouts};
+use evenkeel::config::{Algorithm, Timeouts};
 use evenkeel::exchange::Wanted;
 use evenkeel::id::BackendId;
 use evenkeel::limits;
@@ -38,7 +38,6 @@ pub(crate) struct World {
     pub(crate) table: Arc<Table>,
     pub(crate) stats: Arc<Block>,
     pub(crate) timeouts: Timeouts,
-    pub(crate) limits: Limits,
     /// By address, which backend.
     pub(crate) addresses: Vec<(SocketAddr, usize)>,
     pub(crate) waiting: Vec<ClientScript>,
@@ -118,7 +117,6 @@ impl World {
             table,
             stats,
             timeouts,
-            limits,
             addresses,
             waiting,
             clients: Vec::new(),
