@@ -65,7 +65,7 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HASH_BOUND: u32 = 125;
 /// A client's address is remembered this long after its last request.
 pub const STICKY_TIME: Duration = Duration::from_secs(30 * 60);
-/// Clients whose backend is remembered by their address: 1 MiB; the one not seen for longest makes room.
+/// Clients whose backend is remembered by their address: 512 KiB; the one not seen for longest makes room.
 pub const STICKY_CLIENTS: usize = 1 << 16;
 /// Requests of one client a second at most; the bucket's clock ticks every 10 us.
 pub const RATE_MAX: u32 = 100_000;

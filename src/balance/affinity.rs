@@ -255,4 +255,32 @@ mod tests {
         });
         assert_eq!(remembered(&affinity, 0..8_000, 10_000), 8_000, "each thread sees what the others set");
     }
+
+    #[test]
+    fn threads_that_want_the_same_entry_at_once_all_get_one() {
+        const THREADS: u64 = 2;
+        let tables: Vec<_> = (0..20_000).map(|_| Affinity::new(WAYS, KEEP)).collect();
+        let started = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (tables, started) = (&tables, &started);
+                scope.spawn(move || {
+                    for (round, table) in (1..).zip(tables) {
+                        started.fetch_add(1, Relaxed);
+                        while started.load(Relaxed) < THREADS * round {
+                            std::thread::yield_now();
+                        }
+                        // These hashes differ only in bits that do not choose the place: all want the same one.
+                        table.set(thread << 60, BackendId(thread as u16), 0);
+                    }
+                });
+            }
+        });
+        for (round, table) in tables.iter().enumerate() {
+            for thread in 0..THREADS {
+                let found = table.get(thread << 60, 0);
+                assert_eq!(found, Some(BackendId(thread as u16)), "round {round}");
+            }
+        }
+    }
 }

@@ -61,6 +61,8 @@ pub struct Eligible {
     trial_at: u64,
     /// Until then some backend is given less than its share.
     warming_until: u64,
+    /// The next in turn is the choice, whatever the request: nothing is counted, nothing is full.
+    plain: bool,
     rotor: usize,
     rng: fastrand::Rng,
 }
@@ -76,6 +78,7 @@ impl Eligible {
             epoch: u64::MAX,
             trial_at: u64::MAX,
             warming_until: 0,
+            plain: false,
             rotor: 0,
             rng: fastrand::Rng::with_seed(seed),
         };
@@ -107,6 +110,8 @@ impl Eligible {
             Some(since) if slow > 0 && since > 0 => since + slow,
             _ => 0,
         };
+        let in_turn = pool.config().algorithm == Algorithm::RoundRobin;
+        self.plain = in_turn && !pool.counts() && !self.turns.is_empty();
         true
     }
 
@@ -139,7 +144,16 @@ impl Eligible {
     }
 
     /// Chooses a backend for a request.
+    #[inline]
     pub fn choose(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Choice {
+        let calm = ask.now < self.trial_at && ask.now >= self.warming_until;
+        if self.plain && calm && ask.sticky.is_none() && ask.tried.is_empty() {
+            return Choice::Backend(self.turn(pool));
+        }
+        self.choose_among(table, pool, ask)
+    }
+
+    fn choose_among(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Choice {
         if ask.now >= self.trial_at
             && let Some(id) = self.trial(table, pool, ask)
         {
@@ -240,8 +254,12 @@ impl Eligible {
 
     /// The next in turn. Where that one does not pass, any other: the next but one would get all of its share.
     fn in_turn(&mut self, pool: &Pool, passes: &dyn Fn(BackendId) -> bool) -> Option<BackendId> {
-        let turn = self.turns[(pool.ticket() % self.turns.len() as u64) as usize];
+        let turn = self.turn(pool);
         if passes(turn) { Some(turn) } else { self.at_random(passes) }
+    }
+
+    fn turn(&self, pool: &Pool) -> BackendId {
+        self.turns[(pool.ticket() % self.turns.len() as u64) as usize]
     }
 
     fn at_random(&mut self, passes: &dyn Fn(BackendId) -> bool) -> Option<BackendId> {

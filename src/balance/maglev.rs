@@ -8,7 +8,7 @@ use super::hash;
 /// Places for each backend at least: the more, the closer the shares are to the weights.
 const PLACES_EACH: usize = 100;
 /// Numbers of places, primes so that each backend's steps lead through all places. The last one is enough for 5,242
-/// backends; more have fewer places each. From one size to the next, at 655, 1,311 and 2,621 backends, nearly all
+/// backends; more have fewer places each. From one size to the next, at 656, 1,311 and 2,622 backends, nearly all
 /// keys move: that is the price of small pools having a table that stays in the cache.
 const SIZES: [usize; 4] = [65_537, 131_101, 262_147, 524_309];
 const FREE: u16 = u16::MAX;
