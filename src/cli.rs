@@ -1,7 +1,11 @@
 //! The command line: arguments and environment in, a checked [`Config`] or one clear line out.
 
+mod arguments;
+mod balancing;
 mod bounds;
+mod clients;
 mod flags;
+mod trust;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -9,9 +13,10 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::config::{self, Config, Health, Pool, Retry, digits, quoted};
+use crate::config::{self, Config, digits, quoted};
 use crate::limits;
-use flags::{Asked, Flags};
+use arguments::Asked;
+use flags::Flags;
 
 const PORT_VARIABLE: &str = "PROXY_PORT";
 /// The clocks of poll and the log go by the millisecond; probes at less would be a busy loop.
@@ -51,18 +56,18 @@ fn try_parse<A: AsRef<OsStr>>(
     arguments: &[A],
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Outcome, String> {
-    // No flag or value takes anything but ASCII, so what stands in for bad bytes is refused with its flag named.
+    // No flag or value takes the character that stands in for bad bytes: it is refused with its flag named.
     let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
     let arguments: Vec<&str> = arguments.iter().map(|argument| &**argument).collect();
-    let flags = match flags::read(&arguments)? {
+    let flags = match arguments::read(&arguments)? {
         Asked::Help(text) => return Ok(Outcome::Print(text)),
-        Asked::Run(flags) if flags.version => return Ok(Outcome::Print(flags::version())),
+        Asked::Run(flags) if flags.version => return Ok(Outcome::Print(arguments::version())),
         Asked::Run(flags) => flags,
     };
-    if flags.demo && flags.backends.is_some() {
-        return Err("--backends and --demo exclude each other: --demo brings its own backends; \
-                    give one or the other"
-            .to_owned());
+    if flags.demo {
+        let given = [("--backends", flags.backends.is_some()), ("--backup", flags.backup.is_some())];
+        let reason = "and --demo exclude each other: --demo brings its own backends; give one or the other";
+        needless(&given, reason)?;
     }
     let log_level = value("--log-level", &flags.log_level, log_level)?.unwrap_or(LevelFilter::Info);
     let demo = flags.demo;
@@ -74,7 +79,8 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
     let workers =
         value("--workers", &flags.workers, |text| config::parse_count(text, 1..=limits::WORKERS_MAX as u32))?;
     let limits = bounds::limits(flags, default.limits)?;
-    let pool = pool(flags)?;
+    let timeouts = bounds::timeouts(flags, default.timeouts)?;
+    let pool = balancing::pool(flags, &timeouts, environment)?;
     let status_path = value("--status-path", &flags.status_path, config::parse_status_path)?;
     let trust = match &flags.trust_forwarded {
         Some(list) => config::parse_networks(list).map_err(|line| format!("--trust-forwarded {line}"))?,
@@ -86,28 +92,14 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
         pin: flags.pin,
         busy_poll: flags.busy_poll,
         pools: vec![pool],
-        rate_limit: None,
+        rate_limit: clients::rate_limit(flags)?,
         drain_timeout: value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?
             .unwrap_or(default.drain_timeout),
         status_path: status_path.unwrap_or(default.status_path),
-        timeouts: bounds::timeouts(flags, default.timeouts)?,
+        timeouts,
         limits,
         trust,
     })
-}
-
-fn pool(flags: &Flags) -> Result<Pool, String> {
-    let mut pool = Pool::default();
-    if let Some(list) = &flags.backends {
-        pool.backends = config::parse_backends(list).map_err(|line| format!("--backends {line}"))?;
-    }
-    let most = bounds::backend_connections(flags)?;
-    pool.backends.iter_mut().for_each(|backend| backend.max_connections = most);
-    pool.health = health(flags, pool.health)?;
-    pool.retry = retry(flags, pool.retry)?;
-    let max_fails = value("--max-fails", &flags.max_fails, |text| config::parse_count(text, 1..=u32::MAX))?;
-    pool.ejection.max_fails = max_fails.unwrap_or(pool.ejection.max_fails);
-    Ok(pool)
 }
 
 fn listen(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<SocketAddr>, String> {
@@ -137,27 +129,6 @@ fn listen(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
     Ok(vec![Config::all_addresses(port)])
 }
 
-fn health(flags: &Flags, default: Health) -> Result<Health, String> {
-    let interval = value("--health-check-interval", &flags.health_check_interval, positive)?;
-    let timeout = value("--health-check-timeout", &flags.health_check_timeout, positive)?;
-    Ok(Health {
-        interval: interval.unwrap_or(default.interval),
-        timeout: timeout.unwrap_or(default.timeout),
-        ..default
-    })
-}
-
-fn retry(flags: &Flags, default: Retry) -> Result<Retry, String> {
-    let retries =
-        value("--retries", &flags.retries, |text| config::parse_count(text, 0..=limits::RETRIES_MAX.into()))?;
-    let delay = value("--retry-delay", &flags.retry_delay, config::parse_duration)?;
-    Ok(Retry {
-        retries: retries.and_then(|retries| u8::try_from(retries).ok()).unwrap_or(default.retries),
-        delay: delay.unwrap_or(default.delay),
-        ..default
-    })
-}
-
 fn positive(text: &str) -> Result<Duration, String> {
     match config::parse_duration(text)? {
         duration if duration < DURATION_MIN => Err("too short; it must be at least 1ms".to_owned()),
@@ -170,10 +141,28 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, String> {
-    const LEVELS: [LevelFilter; 4] =
-        [LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug];
-    let level = LEVELS.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(text));
-    level.ok_or_else(|| "must be error, warn, info or debug".to_owned())
+    use LevelFilter::{Debug, Error, Info, Warn};
+    one_of(text, &[("error", Error), ("warn", Warn), ("info", Info), ("debug", Debug)])
+}
+
+/// Reads one of these words, in upper or lower case.
+fn one_of<T: Clone>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, choice)) = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+        return Ok(choice.clone());
+    }
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    match words.split_last() {
+        Some((last, others)) => Err(format!("must be {} or {last}", others.join(", "))),
+        None => Err("must be left out".to_owned()),
+    }
+}
+
+/// Refuses the first of these flags that was given, as without effect for that reason.
+fn needless(flags: &[(&str, bool)], reason: &str) -> Result<(), String> {
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(format!("{flag} {reason}")),
+        None => Ok(()),
+    }
 }
 
 /// Reads a flag's value if the flag was given.

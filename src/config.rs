@@ -2,8 +2,10 @@
 
 mod address;
 mod health;
+mod message;
 mod network;
 mod pool;
+mod rate;
 mod statuses;
 mod value;
 
@@ -15,13 +17,17 @@ use crate::limits;
 
 pub use address::{doubled_listen, parse_backends, parse_listen};
 pub use health::{Check, Health, HttpCheck};
+pub use message::{
+    parse_cookie_path, parse_field, parse_host, parse_key, parse_method, parse_paths, parse_token,
+};
 pub use network::{Network, parse_networks};
 pub use pool::{
     Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Retry, SameSite, Sticky, StickyBy,
 };
+pub use rate::parse_rate;
 pub use statuses::{Statuses, parse_statuses};
 pub(crate) use value::{digits, quoted, size};
-pub use value::{parse_count, parse_duration, parse_size, parse_status_path};
+pub use value::{parse_count, parse_duration, parse_percent, parse_size, parse_status_path};
 
 /// Everything a run needs to know. Built by `cli`, read-only afterwards.
 #[derive(Clone, Debug)]

@@ -36,6 +36,8 @@ pub const RETRIES_MAX: u8 = 15;
 pub const RETRY_DELAY: Duration = Duration::from_millis(10);
 /// Retries in percent of the requests: an outage is then answered by a fifth more load, not by twice as much.
 pub const RETRY_BUDGET: u32 = 20;
+/// The most it can be set to: every request may then have all its retries.
+pub const RETRY_BUDGET_MAX: u32 = 100 * RETRIES_MAX as u32;
 /// Retries a second whatever the budget: at low rates a percentage of nothing is nothing.
 pub const RETRY_BUDGET_FLOOR: u32 = 3;
 /// Time over which the budget is reckoned: a burst may use what was saved in it.
@@ -63,12 +65,22 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bound of consistent hashing in percent of the mean: the paper's trade of 1.25.
 pub const HASH_BOUND: u32 = 125;
+/// More than a hundred times the mean hardly bounds anything.
+pub const HASH_BOUND_MAX: u32 = 10_000;
+/// Name of the cookie of sticky sessions.
+pub const STICKY_COOKIE: &str = "evenkeel";
+/// Characters of a secret at least: 64 bits even where each is only a hexadecimal digit.
+pub const STICKY_SECRET_MIN: usize = 16;
 /// A client's address is remembered this long after its last request.
 pub const STICKY_TIME: Duration = Duration::from_secs(30 * 60);
 /// Clients whose backend is remembered by their address: 512 KiB; the one not seen for longest makes room.
 pub const STICKY_CLIENTS: usize = 1 << 16;
 /// Requests of one client a second at most; the bucket's clock ticks every 10 us.
 pub const RATE_MAX: u32 = 100_000;
+/// Time of a rate at least: the clock of a tick is no finer.
+pub const RATE_TIME_MIN: Duration = Duration::from_millis(1);
+/// Longest time in which a whole burst is earned again: beyond a year a unit was forgotten.
+pub const RATE_REFILL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Clients that a rate limit tells apart: 512 KiB; the one nearest to a full bucket makes room.
 pub const RATE_CLIENTS: usize = 1 << 16;
 

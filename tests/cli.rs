@@ -67,7 +67,23 @@ fn a_bad_value_is_one_line_that_names_the_flag_and_the_value() {
         ("--retry-delay", "ms"),
         ("--retry-delay", "99999999999999999999s"),
         ("--max-fails", "often"),
-        ("--max-fails", "0"),
+        ("--max-fails", "-1"),
+        ("--algorithm", "fastest"),
+        ("--hash-bound", "100"),
+        ("--backup", "localhost"),
+        ("--health-check", "ping"),
+        ("--health-path", "health"),
+        ("--health-status", "ok"),
+        ("--health-rise", "0"),
+        ("--fail-rate", "101"),
+        ("--eject-time", "0"),
+        ("--retry-budget", "much"),
+        ("--retry-statuses", "6xx"),
+        ("--try-timeout", "60s"),
+        ("--queue-length", "-1"),
+        ("--slow-start", "slowly"),
+        ("--sticky", "ip"),
+        ("--rate-limit", "100"),
         ("--drain-timeout", "later"),
         ("--status-path", "no-slash"),
         ("--log-level", "loud"),
@@ -105,6 +121,40 @@ fn an_unknown_flag_is_an_error() {
 #[test]
 fn a_bad_proxy_port_is_an_error_unless_a_flag_wins() {
     assert_one_line(&[], &run(&[], &[("PROXY_PORT", "abc")]), &["PROXY_PORT", "abc"]);
+}
+
+#[test]
+fn a_bad_secret_is_an_error_that_does_not_say_it() {
+    let arguments = ["--sticky", "cookie"];
+    let output = run(&arguments, &[("EVENKEEL_STICKY_SECRET", "sh0rt")]);
+    assert_one_line(&arguments, &output, &["EVENKEEL_STICKY_SECRET", "too short"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("sh0rt"));
+    let arguments = ["--sticky", "cookie", "--sticky-secret", "sh0rt"];
+    let output = run(&arguments, &[("EVENKEEL_STICKY_SECRET", "0123456789abcdef")]);
+    assert_one_line(&arguments, &output, &["--sticky-secret", "too short"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("sh0rt"));
+    assert_one_line(
+        &arguments[..2],
+        &run(&arguments[..2], &[]),
+        &["--sticky cookie", "EVENKEEL_STICKY_SECRET"],
+    );
+}
+
+#[test]
+fn a_flag_without_the_one_it_needs_is_an_error() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["--hash-key", "uri"], "--algorithm hash"),
+        (&["--health-path", "/", "--health-check", "tcp"], "--health-check tcp"),
+        (&["--fail-window", "1s", "--fail-rate", "0"], "--fail-rate 0"),
+        (&["--queue-length", "5"], "--backend-max-requests"),
+        (&["--retry-budget", "5", "--retries", "0"], "--retries 0"),
+        (&["--sticky-return"], "--sticky cookie"),
+        (&["--sticky-time", "5m"], "--sticky address"),
+        (&["--rate-burst", "5"], "--rate-limit"),
+    ];
+    for (arguments, other) in cases {
+        assert_one_line(arguments, &run(arguments, &[]), &[arguments[0], other]);
+    }
 }
 
 #[test]

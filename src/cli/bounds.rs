@@ -54,10 +54,11 @@ pub(super) fn limits(flags: &Flags, default: Limits) -> Result<Limits, String> {
     })
 }
 
-/// Connections to each backend; `None`: no limit.
-pub(super) fn backend_connections(flags: &Flags) -> Result<Option<u32>, String> {
-    let most = count("--backend-max-connections", &flags.backend_max_connections, OFF)?;
-    Ok(most.filter(|&most| most > 0))
+/// Connections to each backend, and requests in flight to it; `None`: no limit.
+pub(super) fn backend_limits(flags: &Flags) -> Result<(Option<u32>, Option<u32>), String> {
+    let connections = count("--backend-max-connections", &flags.backend_max_connections, OFF)?;
+    let requests = count("--backend-max-requests", &flags.backend_max_requests, OFF)?;
+    Ok((or_default(connections, None), or_default(requests, None)))
 }
 
 /// A size that may be at most as large as a head can be.
@@ -76,7 +77,7 @@ fn target(text: &str, head: usize) -> Result<usize, String> {
 }
 
 /// Reads a count of which 0 means what `zero` says.
-fn count(flag: &str, given: &Option<String>, zero: &str) -> Result<Option<u32>, String> {
+pub(super) fn count(flag: &str, given: &Option<String>, zero: &str) -> Result<Option<u32>, String> {
     value(flag, given, |text| {
         config::parse_count(text, 0..=u32::MAX).map_err(|line| format!("{line} (0: {zero})"))
     })
@@ -89,20 +90,8 @@ fn or_default<N: PartialEq + From<u8>>(given: Option<N>, default: Option<N>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Outcome, parse};
+    use super::super::tests::{assert_refused, run_of as read};
     use super::*;
-    use crate::config::Config;
-
-    fn outcome(line: &str) -> Outcome {
-        parse(&line.split(' ').collect::<Vec<_>>(), &|_| None)
-    }
-
-    fn read(line: &str) -> Config {
-        match outcome(line) {
-            Outcome::Run { config, .. } => config,
-            other => panic!("{line} gave {other:?}"),
-        }
-    }
 
     #[test]
     fn every_timeout_reaches_its_field() {
@@ -122,7 +111,7 @@ mod tests {
         let given = read(
             "--max-head 60k --max-headers 128 --max-target 61440 --max-body 8g --min-body-rate 1kb \
              --max-requests 1 --max-connections 4294967295 --max-connections-per-client 2 \
-             --backend-max-connections 3 --backend-max-idle 0",
+             --backend-max-connections 3 --backend-max-requests 4 --backend-max-idle 0",
         );
         let right = Limits {
             head: 61_440,
@@ -136,6 +125,8 @@ mod tests {
             backend_idle: 0,
         };
         assert_eq!(format!("{:?}", given.limits), format!("{right:?}"));
+        let backend = &given.pools[0].backends[0];
+        assert_eq!((backend.max_connections, backend.max_requests), (Some(3), Some(4)));
     }
 
     #[test]
@@ -223,11 +214,6 @@ mod tests {
             ),
             ("--busy-poll=yes", "--busy-poll takes no value, not \"yes\""),
         ];
-        for (arguments, line) in cases {
-            match outcome(arguments) {
-                Outcome::Refuse(refusal) => assert_eq!(refusal, line),
-                other => panic!("{arguments} gave {other:?}"),
-            }
-        }
+        assert_refused(&cases);
     }
 }

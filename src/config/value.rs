@@ -98,6 +98,14 @@ pub fn parse_count(text: &str, range: RangeInclusive<u32>) -> Result<u32, String
         .ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
 }
 
+/// Reads a whole number of percent within `range`, `20` or `20%`.
+///
+/// # Errors
+/// One line that gives the range; it does not repeat the value.
+pub fn parse_percent(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    parse_count(text.strip_suffix('%').unwrap_or(text), range)
+}
+
 /// Reads the path of the short status: empty turns it off.
 ///
 /// # Errors
@@ -274,6 +282,15 @@ mod tests {
                 Err("must be a whole number from 1 to 15".into()),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn percents_may_say_so() {
+        assert_eq!(parse_percent("20", 0..=100), Ok(20));
+        assert_eq!(parse_percent("100%", 0..=100), Ok(100));
+        for text in ["", "%", "20 %", "20%%", "101", "-1%", "0.5"] {
+            assert_eq!(parse_percent(text, 0..=100), parse_count("", 0..=100), "{text}");
         }
     }
 
