@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use evenkeel::balance::{Ask, Choice, Eligible, Table, choice};
+use evenkeel::balance::choice::{self, Counted};
+use evenkeel::balance::{Ask, Choice, Eligible, Table};
 use evenkeel::config::{self, Algorithm, BackendUrl, Key, Pool};
 use evenkeel::id::BackendId;
 use evenkeel::limits;
@@ -40,7 +41,7 @@ fn turn(table: &Table, eligible: &mut Eligible, ask: &Ask<'_>) -> Choice {
     eligible.refresh(table, pool);
     let choice = eligible.choose(table, pool, ask);
     if let Choice::Backend(backend) = choice {
-        choice::leave(table, pool, backend);
+        choice::leave(table, pool, backend, Counted::by(pool));
     }
     choice
 }

@@ -8,8 +8,10 @@ use std::sync::LazyLock;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use evenkeel::config::{Limits, Statuses};
-use evenkeel::exchange::{Exchange, Rules, Taking, Wanted};
+use evenkeel::exchange::{Exchange, Rules, Site, Taking};
+use evenkeel::id::PoolId;
 use evenkeel::limits;
+use evenkeel::proto::h1::edits::Edits;
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use evenkeel::proto::h1::response::{Connection, Response};
 use evenkeel::proto::h1::scan::end_of_head;
@@ -17,8 +19,8 @@ use evenkeel::proto::h1::scan::end_of_head;
 /// What evenkeel holds requests to without a flag.
 fn rules() -> Rules<'static> {
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    static WANTED: Wanted = Wanted { hash: None, rate: None, cookie: None };
-    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, wanted: &WANTED }
+    static SITE: LazyLock<Site> = LazyLock::new(|| Site::to_pool(PoolId(0)));
+    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, site: &SITE, dice: 0 }
 }
 
 const FORWARDED: Forwarded<'static> = Forwarded {
@@ -76,7 +78,7 @@ fn write(c: &mut Criterion) {
     group.bench_function("response", |b| {
         b.iter(|| {
             out.clear();
-            black_box(&response).write(response.framing, Connection::Kept, b"", &mut out);
+            black_box(&response).write(response.framing, Connection::Kept, &Edits::default(), b"", &mut out);
             black_box(out.len())
         });
     });
@@ -102,7 +104,7 @@ fn exchange(c: &mut Criterion) {
             let mut exchange = opened.expect("well formed").exchange;
             exchange.request(b"", &mut out).expect("no body");
             out.clear();
-            let taking = Taking { keep: true, added: b"", again: &Statuses::NONE };
+            let taking = Taking { keep: true, edits: &Edits::default(), added: b"", again: &Statuses::NONE };
             let took = exchange.response(black_box(samples::RESPONSE), 0, &taking, &mut out);
             black_box((took.expect("well formed"), exchange.keeps_upstream()))
         });

@@ -16,8 +16,10 @@ use std::sync::LazyLock;
 
 use evenkeel::balance::{Ask, Choice, Eligible, Table};
 use evenkeel::config::{self, BackendUrl, Limits, Pool, Statuses};
-use evenkeel::exchange::{Exchange, Rules, Taking, Wanted};
+use evenkeel::exchange::{Exchange, Rules, Site, Taking};
+use evenkeel::id::PoolId;
 use evenkeel::limits;
+use evenkeel::proto::h1::edits::Edits;
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use samples::{BROWSER, RESPONSE, SMALL};
 use scripted::Balancer;
@@ -51,8 +53,8 @@ const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length:
 /// What evenkeel holds requests to without a flag.
 fn rules() -> Rules<'static> {
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    static WANTED: Wanted = Wanted { hash: None, rate: None, cookie: None };
-    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, wanted: &WANTED }
+    static SITE: LazyLock<Site> = LazyLock::new(|| Site::to_pool(PoolId(0)));
+    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, site: &SITE, dice: 0 }
 }
 
 const FORWARDED: Forwarded<'static> = Forwarded {
@@ -118,7 +120,7 @@ fn exchange(head: &[u8], turns: u64) {
         black_box(exchange.request(b"", &mut out).expect("no body"));
         black_box((next(&table, &mut eligible), &out));
         out.clear();
-        let taking = Taking { keep: true, added: b"", again: &Statuses::NONE };
+        let taking = Taking { keep: true, edits: &Edits::default(), added: b"", again: &Statuses::NONE };
         black_box(exchange.response(black_box(RESPONSE), 0, &taking, &mut out).expect("well formed"));
         black_box((&out, exchange));
     }

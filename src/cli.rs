@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::config::{self, Config, digits, quoted};
+use crate::config::{self, Config, Listener, digits, quoted};
 use crate::limits;
 use arguments::Asked;
 use flags::Flags;
@@ -87,12 +87,14 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
         None => default.trust,
     };
     Ok(Config {
-        listen: listen(flags, environment)?,
+        listeners: listen(flags, environment)?.into_iter().map(Listener::new).collect(),
         workers: workers.map_or(default.workers, |workers| workers as usize),
         pin: flags.pin,
         busy_poll: flags.busy_poll,
         pools: vec![pool],
         rate_limit: clients::rate_limit(flags)?,
+        resolve_interval: default.resolve_interval,
+        error_pages: default.error_pages,
         drain_timeout: value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?
             .unwrap_or(default.drain_timeout),
         status_path: status_path.unwrap_or(default.status_path),

@@ -1,11 +1,16 @@
 //! What the user asked for, checked and complete: the command line (and later the file) ends here.
 
 mod address;
+mod changes;
 mod health;
+mod listener;
 mod message;
+mod near;
 mod network;
 mod pool;
 mod rate;
+mod route;
+mod routes;
 mod statuses;
 mod value;
 
@@ -16,7 +21,9 @@ use std::time::Duration;
 use crate::limits;
 
 pub use address::{doubled_listen, parse_backends, parse_listen};
+pub use changes::changes;
 pub use health::{Check, Health, HttpCheck};
+pub use listener::{AccessLog, Admin, ErrorPage, Listener, LogFormat, Mode};
 pub use message::{
     parse_cookie_path, parse_field, parse_host, parse_key, parse_method, parse_paths, parse_token,
 };
@@ -25,6 +32,11 @@ pub use pool::{
     Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Retry, SameSite, Sticky, StickyBy,
 };
 pub use rate::parse_rate;
+pub use route::{
+    Action, FieldEdits, Fixed, HeaderMatch, HostPattern, Location, PathPattern, Redirect, Rewrite, Route,
+    RouteTimeouts, ValueMatch, parse_path,
+};
+pub use routes::Routes;
 pub use statuses::{Statuses, parse_statuses};
 pub(crate) use value::{digits, quoted, size};
 pub use value::{parse_count, parse_duration, parse_percent, parse_size, parse_status_path};
@@ -32,18 +44,20 @@ pub use value::{parse_count, parse_duration, parse_percent, parse_size, parse_st
 /// Everything a run needs to know. Built by `cli`, read-only afterwards.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses to listen on; port 0 lets the kernel choose.
-    pub listen: Vec<SocketAddr>,
+    /// Where requests come in, no two alike, at least one.
+    pub listeners: Vec<Listener>,
     /// Number of worker threads, at least 1.
     pub workers: usize,
     /// Pin worker i to the i-th core this process may use.
     pub pin: bool,
     /// Poll without sleeping: the lowest latency, for a whole core of each worker.
     pub busy_poll: bool,
-    /// What requests are balanced over; the first one is what serves a request that no route names a pool for.
+    /// What requests are balanced over; no two of one name.
     pub pools: Vec<Pool>,
     /// Requests that a client may bring; `None`: any number.
     pub rate_limit: Option<RateLimit>,
+    /// How often the names of backends are looked up again.
+    pub resolve_interval: Duration,
     /// How long a drain may take before connections are cut.
     pub drain_timeout: Duration,
     /// Path that answers the short status; `None` turns it off.
@@ -54,6 +68,8 @@ pub struct Config {
     pub limits: Limits,
     /// Clients whose own `X-Forwarded-*` and `X-Request-Id` are kept; those of all others are replaced.
     pub trust: Vec<Network>,
+    /// Bodies of our own error replies; of several for one status the first counts.
+    pub error_pages: Vec<ErrorPage>,
 }
 
 impl Config {
@@ -69,17 +85,19 @@ impl Default for Config {
     fn default() -> Self {
         let workers = available_parallelism().map_or(1, usize::from).min(limits::WORKERS_MAX);
         Self {
-            listen: vec![Self::all_addresses(limits::PORT)],
+            listeners: vec![Listener::new(Self::all_addresses(limits::PORT))],
             workers,
             pin: false,
             busy_poll: false,
             pools: vec![Pool::default()],
             rate_limit: None,
+            resolve_interval: limits::RESOLVE_INTERVAL,
             drain_timeout: limits::DRAIN_TIMEOUT,
             status_path: Some(limits::STATUS_PATH.to_owned()),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             trust: Vec::new(),
+            error_pages: Vec::new(),
         }
     }
 }
@@ -182,7 +200,7 @@ mod tests {
     #[test]
     fn the_default_is_complete() {
         let config = Config::default();
-        assert_eq!(config.listen, [parse_listen("[::]:8080").expect("an address")]);
+        assert_eq!(config.listeners[0].address, parse_listen("[::]:8080").expect("an address"));
         assert!((1..=limits::WORKERS_MAX).contains(&config.workers));
         let backends: Vec<String> =
             config.pools[0].backends.iter().map(|backend| backend.url.to_string()).collect();

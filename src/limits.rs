@@ -177,7 +177,13 @@ pub const WATCH_DELAY: Duration = Duration::from_secs(1);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often unused upstreams are looked through.
 pub const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
-/// Names looked up side by side at start.
+/// How often names are looked up again: as short as most are allowed to be remembered.
+pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+/// A start or a reload waits for names at most this long; those that come later are taken then.
+pub const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+/// All workers have taken a new configuration within a tick; this long says that one hangs.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
+/// Names looked up side by side.
 pub const LOOKUPS: usize = 64;
 /// Addresses kept of one backend's name.
 pub const ADDRESSES: usize = 16;

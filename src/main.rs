@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Outcome::Refuse(line) => refuse(&line),
         Outcome::Run { config, log_level, demo } => {
             log_to_stderr(log_level);
-            if demo { run_demo(config) } else { run(&config) }
+            if demo { run_demo(config) } else { run(config) }
         }
     }
 }
@@ -40,8 +40,8 @@ fn log_to_stderr(level: log::LevelFilter) {
     simplelog::WriteLogger::init(level, config, stderr).expect("nothing else sets a logger");
 }
 
-fn run(config: &Config) -> ExitCode {
-    match control::start(config) {
+fn run(config: Config) -> ExitCode {
+    match control::start(config, None) {
         Ok(running) => running.wait(),
         Err(error) => refuse(&error.to_string()),
     }
@@ -57,8 +57,10 @@ fn run_demo(mut config: Config) -> ExitCode {
         }
     }
     let url = |server: &demo::Server| BackendUrl { host: "127.0.0.1".into(), port: server.port() };
-    config.pools[0].backends = backends.iter().map(|server| Backend::new(url(server))).collect();
-    match control::start(&config) {
+    let asked = config.pools[0].backends[0].clone();
+    let backend = |server| Backend { url: url(server), ..asked.clone() };
+    config.pools[0].backends = backends.iter().map(backend).collect();
+    match control::start(config, None) {
         Ok(running) => {
             let host = running.addresses().first().map_or_else(|| "localhost".into(), visit);
             let text = format!(

@@ -16,6 +16,7 @@ mod forwarded;
 mod framing;
 mod headers;
 mod health;
+mod health_http;
 mod idle_race;
 mod kills;
 mod limits;

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
-use evenkeel::config::Config;
+use evenkeel::config::{Config, Listener};
 use evenkeel::control;
 
 use crate::support::process::output_of;
@@ -28,8 +28,9 @@ fn a_panic_in_a_thread_ends_the_process_with_its_message() {
 }
 
 fn balance_and_panic() {
-    let listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    let running = control::start(&Config { listen, ..Config::default() }).expect("it starts");
+    let listeners = vec![Listener::new("127.0.0.1:0".parse().expect("an address"))];
+    let config = Config { listeners, ..Config::default() };
+    let running = control::start(config, None).expect("it starts");
     assert_eq!(running.addresses().len(), 1);
     let doomed = std::thread::spawn(|| panic!("a mistake that nobody expected"));
     let _ = doomed.join();

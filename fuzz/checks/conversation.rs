@@ -1,6 +1,8 @@
 use evenkeel::config::{Limits, Statuses};
-use evenkeel::exchange::{Cause, Exchange, Local, Rules, Taking, Wanted};
+use evenkeel::exchange::{Cause, Exchange, Local, Rules, Site, Taking};
+use evenkeel::id::PoolId;
 use evenkeel::limits;
+use evenkeel::proto::h1::edits::Edits;
 use evenkeel::proto::h1::request::{self, Request};
 use evenkeel::proto::h1::response::Response;
 use evenkeel::proto::h1::{Body, Framing, Refusal, scan};
@@ -121,8 +123,8 @@ fn exchange(client: &mut Pieces<'_>, backend: &mut Pieces<'_>) -> Option<Told> {
 }
 
 fn open(head: &[u8], out: &mut Vec<u8>) -> Result<(Exchange, Option<Local>), Refusal> {
-    let (limits, wanted) = (Limits::default(), Wanted::default());
-    let rules = Rules { forwarded: FORWARDED, status_path: None, limits: &limits, wanted: &wanted };
+    let (limits, site) = (Limits::default(), Site::to_pool(PoolId(0)));
+    let rules = Rules { forwarded: FORWARDED, status_path: None, limits: &limits, site: &site, dice: 0 };
     Exchange::open(head, &rules, out).map(|opened| (opened.exchange, opened.local))
 }
 
@@ -190,7 +192,7 @@ fn move_response(exchange: &mut Exchange, backend: &mut Pieces<'_>, sent: &mut S
     let mut scanned = 0;
     loop {
         let input = backend.at_hand();
-        let taking = Taking { keep: true, added: b"", again: &Statuses::NONE };
+        let taking = Taking { keep: true, edits: &Edits::default(), added: b"", again: &Statuses::NONE };
         let took = exchange.response(input, scanned, &taking, &mut sent.to_client)?;
         sent.to_client.extend_from_slice(&input[took.pass]);
         backend.take(took.consumed);

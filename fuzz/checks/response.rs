@@ -1,4 +1,5 @@
 use evenkeel::limits;
+use evenkeel::proto::h1::edits::Edits;
 use evenkeel::proto::h1::request;
 use evenkeel::proto::h1::response::{Connection, Response};
 use evenkeel::proto::h1::{Framing, Refusal, scan};
@@ -33,7 +34,7 @@ pub(crate) fn response_head(bytes: &[u8]) {
 
 fn check(head: &[u8], response: &Response<'_, '_>, to_head: bool, framing: Framing, connection: Connection) {
     let mut out = Vec::new();
-    response.write(framing, connection, b"", &mut out);
+    response.write(framing, connection, &Edits::default(), b"", &mut out);
     assert_eq!(scan::end_of_head(&out, 0), Ok(Some(out.len())), "one head, no more");
     let (before, after) = (Lines::read(head), Lines::read(&out));
     after.check_sent();

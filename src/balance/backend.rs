@@ -1,10 +1,10 @@
 //! One backend: where it is, and all that is known of it at this moment, in atomics.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
 };
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::circuit::{Circuit, State};
 use super::latency::Latency;
@@ -35,12 +35,13 @@ pub enum Mode {
 pub struct Backend {
     url: BackendUrl,
     pool: PoolId,
-    addresses: Box<[SocketAddr]>,
+    addresses: RwLock<Arc<[SocketAddr]>>,
     /// Which of the addresses answered last, by position.
     preferred: AtomicU16,
     weight: AtomicU16,
     backup: AtomicBool,
     mode: AtomicU8,
+    gone: AtomicBool,
     /// As active checks see it.
     pub(super) up: AtomicBool,
     /// Failures in a row, as traffic saw them.
@@ -69,11 +70,12 @@ impl Backend {
         Self {
             url: config.url.clone(),
             pool,
-            addresses: addresses.into(),
+            addresses: RwLock::new(addresses.into()),
             preferred: AtomicU16::new(0),
             weight: AtomicU16::new(config.weight),
             backup: AtomicBool::new(config.backup),
             mode: AtomicU8::new(Mode::Enabled as u8),
+            gone: AtomicBool::new(false),
             up: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             circuit: Circuit::default(),
@@ -88,6 +90,11 @@ impl Backend {
         }
     }
 
+    /// This is what is configured there.
+    pub(super) fn is(&self, config: &config::Backend) -> bool {
+        self.url == config.url && !self.is_gone()
+    }
+
     /// As the user named it.
     pub fn url(&self) -> &BackendUrl {
         &self.url
@@ -98,9 +105,27 @@ impl Backend {
         self.pool
     }
 
-    /// All addresses, in the resolver's order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// All addresses, in the resolver's order. Asked for when a connection is made, not for each request.
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        // A panic ends the process, so nobody ever sees a poisoned lock.
+        Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what is configured now, and the addresses of now if they are other ones.
+    pub(super) fn renew(&self, config: &config::Backend, addresses: Vec<SocketAddr>) {
+        self.weight.store(config.weight, Relaxed);
+        self.backup.store(config.backup, Relaxed);
+        self.max_connections.store(config.max_connections.unwrap_or(ANY), Relaxed);
+        self.max_requests.store(config.max_requests.unwrap_or(ANY), Relaxed);
+        if *self.addresses() != *addresses {
+            self.preferred.store(0, Relaxed);
+            *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+        }
+    }
+
+    /// Has nothing going on and will not have.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_gone() && self.connections() == 0 && self.in_flight() == 0
     }
 
     /// Position of the address that answered last; the first until one has.
@@ -145,6 +170,20 @@ impl Backend {
     /// Up, as active checks see it.
     pub fn is_up(&self) -> bool {
         self.up.load(Relaxed)
+    }
+
+    /// No longer configured: what it has goes on, nothing new comes.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
+    pub(super) fn set_gone(&self) {
+        self.gone.store(true, Relaxed);
+    }
+
+    /// Nothing is kept for later requests: it is gone or disabled.
+    pub fn is_leaving(&self) -> bool {
+        self.is_gone() || self.mode() == Mode::Disabled
     }
 
     /// Trusted by checks and by traffic.

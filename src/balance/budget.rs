@@ -69,6 +69,11 @@ impl Budget {
         enough
     }
 
+    /// Whether there is a token; see [`Self::withdraw`].
+    pub fn allows(&self, now_ms: u64, requests: u64) -> bool {
+        self.look(now_ms, requests).tokens >= TOKEN
+    }
+
     /// Takes a token although there may be none, for a retry that has to be. What is owed for such retries is at most
     /// what would be there at best, so that many of them do not forbid others for longer than it takes to earn that.
     pub fn force(&self, now_ms: u64, requests: u64) {

@@ -212,7 +212,7 @@ impl Eligible {
         let mine = due.filter(|&id| enter(table, pool, id)).filter(|&id| {
             let mine = table.try_out(id, ask.now);
             if !mine {
-                leave(table, pool, id);
+                leave(table, pool, id, Counted::by(pool));
             }
             mine
         });
@@ -328,25 +328,40 @@ impl Eligible {
     }
 }
 
+/// What a request is counted in, so that it is counted out of the same after a reload that counts otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    backend: bool,
+    pool: bool,
+}
+
+impl Counted {
+    /// What a request is counted in that is chosen for a backend of this pool.
+    pub fn by(pool: &Pool) -> Self {
+        Self { backend: pool.counts(), pool: pool.counts() && pool.maglev().is_some() }
+    }
+}
+
 /// Counts a request in where the pool counts them; false when the backend has all that it may have.
 fn enter(table: &Table, pool: &Pool, id: BackendId) -> bool {
-    if !pool.counts() {
+    let counted = Counted::by(pool);
+    if !counted.backend {
         return true;
     }
     let entered = table.backend(id).enter();
-    if entered && pool.maglev().is_some() {
+    if entered && counted.pool {
         pool.in_flight().fetch_add(1, Relaxed);
     }
     entered
 }
 
 /// Counts a request out that was chosen for this backend.
-pub fn leave(table: &Table, pool: &Pool, id: BackendId) {
-    if pool.counts() {
+pub fn leave(table: &Table, pool: &Pool, id: BackendId, counted: Counted) {
+    if counted.backend {
         table.backend(id).leave();
-        if pool.maglev().is_some() {
-            pool.in_flight().fetch_sub(1, Relaxed);
-        }
+    }
+    if counted.pool {
+        pool.in_flight().fetch_sub(1, Relaxed);
     }
 }
 

@@ -21,6 +21,11 @@ impl Clients {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most }
     }
 
+    /// Connections that an address may have.
+    pub fn most(&self) -> u32 {
+        self.most
+    }
+
     /// Counts a connection in; false when the address has enough.
     pub fn enter(&self, address: IpAddr) -> bool {
         let mut counts = self.shard(address);

@@ -1,7 +1,7 @@
 //! A pool in force: its settings, and what its workers share to choose from it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::affinity::Affinity;
 use super::backend::{Backend, Padded};
@@ -25,7 +25,8 @@ pub struct Live {
     /// Backends that are out by traffic's judgement.
     ejected: AtomicU32,
     waiting: Waiting,
-    affinity: Option<Affinity>,
+    /// No longer configured.
+    gone: AtomicBool,
 }
 
 /// A sticky cookie, ready to be sent.
@@ -43,6 +44,7 @@ pub struct Pool {
     config: config::Pool,
     members: Box<[BackendId]>,
     live: Arc<Live>,
+    affinity: Option<Arc<Affinity>>,
     budget: Budget,
     maglev: Option<Maglev>,
     /// By value, where clients stick by a cookie.
@@ -51,22 +53,36 @@ pub struct Pool {
     capped: bool,
 }
 
-impl Pool {
-    /// A pool of these members, in the order of its configuration.
-    pub fn new(id: PoolId, config: config::Pool, members: &[(BackendId, &Backend)], workers: usize) -> Self {
-        let affinity = match &config.sticky {
-            Some(config::Sticky { by: StickyBy::Address(keep), .. }) => {
-                Some(Affinity::new(limits::STICKY_CLIENTS, *keep))
-            }
-            _ => None,
-        };
-        let live = Live {
+impl Live {
+    fn new(workers: usize) -> Self {
+        Self {
             next: Padded::default(),
             epoch: Padded::default(),
             in_flight: Padded::default(),
             ejected: AtomicU32::new(0),
             waiting: Waiting::new(workers),
-            affinity,
+            gone: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Pool {
+    /// A pool of these members, in the order of its configuration; what is shared goes on from `before`.
+    pub fn new(
+        id: PoolId,
+        config: config::Pool,
+        members: &[(BackendId, Arc<Backend>)],
+        workers: usize,
+        before: Option<&Self>,
+    ) -> Self {
+        let live = before.map_or_else(|| Arc::new(Live::new(workers)), |before| Arc::clone(&before.live));
+        let affinity = match &config.sticky {
+            Some(config::Sticky { by: StickyBy::Address(keep), .. }) => {
+                let known = before.filter(|before| before.config.sticky == config.sticky);
+                let new = || Arc::new(Affinity::new(limits::STICKY_CLIENTS, *keep));
+                Some(known.and_then(|before| before.affinity.clone()).unwrap_or_else(new))
+            }
+            _ => None,
         };
         let maglev = matches!(config.algorithm, Algorithm::Hash { .. }).then(|| {
             let name = |backend: &Backend| hash::hash(backend.url().to_string().as_bytes());
@@ -76,8 +92,9 @@ impl Pool {
         let capped = members.iter().any(|(_, backend)| backend.is_capped());
         Self {
             id,
-            members: members.iter().map(|&(id, _)| id).collect(),
-            live: Arc::new(live),
+            members: members.iter().map(|(id, _)| *id).collect(),
+            live,
+            affinity,
             budget: Budget::new(config.retry.budget, config.retry.budget_floor),
             maglev,
             tickets: tickets(&config, members),
@@ -85,6 +102,15 @@ impl Pool {
             capped,
             config,
         }
+    }
+
+    /// No longer configured.
+    pub fn is_gone(&self) -> bool {
+        self.live.gone.load(Relaxed)
+    }
+
+    pub(super) fn set_gone(&self) {
+        self.live.gone.store(true, Relaxed);
     }
 
     /// Its number.
@@ -159,7 +185,7 @@ impl Pool {
 
     /// Which backend each client had, where clients stick by their address.
     pub fn affinity(&self) -> Option<&Affinity> {
-        self.live.affinity.as_ref()
+        self.affinity.as_deref()
     }
 
     /// The cookie that clients stick by.
@@ -190,11 +216,11 @@ fn counts(algorithm: &Algorithm) -> bool {
     }
 }
 
-fn tickets(config: &config::Pool, members: &[(BackendId, &Backend)]) -> Box<[Ticket]> {
+fn tickets(config: &config::Pool, members: &[(BackendId, Arc<Backend>)]) -> Box<[Ticket]> {
     let Some(config::Sticky { by: StickyBy::Cookie(cookie), .. }) = &config.sticky else {
         return Box::default();
     };
-    let ticket = |&(id, backend): &(BackendId, &Backend)| {
+    let ticket = |(id, backend): &(BackendId, Arc<Backend>)| {
         let value = hash::cookie_value(cookie.secret.as_bytes(), &backend.url().to_string());
         let same_site = match cookie.same_site {
             SameSite::Strict => "Strict",
@@ -206,7 +232,7 @@ fn tickets(config: &config::Pool, members: &[(BackendId, &Backend)]) -> Box<[Tic
         let field = format!(
             "Set-Cookie: {name}={value:016x}; Path={path}; HttpOnly; SameSite={same_site}{secure}\r\n"
         );
-        Ticket { value, backend: id, field: field.into_bytes().into() }
+        Ticket { value, backend: *id, field: field.into_bytes().into() }
     };
     let mut tickets: Vec<_> = members.iter().map(ticket).collect();
     tickets.sort_unstable_by_key(|ticket| ticket.value);

@@ -9,16 +9,17 @@ use std::time::Duration;
 use super::backend::{Backend, Mode, Padded};
 use super::circuit::State;
 use super::pool::Pool;
+use super::renewal::Renewal;
 use crate::config;
 use crate::id::{BackendId, PoolId};
 
 /// All pools and backends in force.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
-    backends: Box<[Arc<Backend>]>,
-    pools: Box<[Arc<Pool>]>,
+    pub(super) backends: Box<[Arc<Backend>]>,
+    pub(super) pools: Box<[Arc<Pool>]>,
     /// Moves whenever that of a pool does.
-    epoch: Padded<AtomicU64>,
+    pub(super) epoch: Arc<Padded<AtomicU64>>,
 }
 
 /// Why traffic took a backend out.
@@ -44,29 +45,26 @@ pub struct Ejected {
 impl Table {
     /// A table of these pools, with the addresses of each one's backends, used by so many workers.
     pub fn new(pools: Vec<(config::Pool, Vec<Vec<SocketAddr>>)>, workers: usize) -> Self {
-        let (mut backends, mut built) = (Vec::new(), Vec::new());
-        for (number, (pool, addresses)) in pools.into_iter().enumerate() {
-            let (id, first) = (PoolId(number as u16), backends.len());
-            let resolved = pool.backends.iter().zip(addresses);
-            backends.extend(
-                resolved.map(|(backend, addresses)| Arc::new(Backend::new(backend, id, addresses, workers))),
-            );
-            let members: Vec<_> = backends[first..]
-                .iter()
-                .enumerate()
-                .map(|(i, backend)| (BackendId((first + i) as u16), &**backend))
-                .collect();
-            built.push(Arc::new(Pool::new(id, pool, &members, workers)));
-        }
-        Self { backends: backends.into(), pools: built.into(), epoch: Padded::default() }
+        Renewal::new(&Self::default(), workers, 0).renew(pools).0
     }
 
-    /// Every backend, in the order of the configuration.
+    /// A table of these pools in which whatever this one has keeps its number and all that is known of it; and the
+    /// pools' numbers, in the order given. To be called when all workers have the present one.
+    pub fn renew(
+        &self,
+        pools: Vec<(config::Pool, Vec<Vec<SocketAddr>>)>,
+        workers: usize,
+        now: u64,
+    ) -> (Self, Vec<PoolId>) {
+        Renewal::new(self, workers, now).renew(pools)
+    }
+
+    /// Every backend, by number; some may be gone.
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
     }
 
-    /// Every pool, in the order of the configuration.
+    /// Every pool, by number; some may be gone.
     pub fn pools(&self) -> &[Arc<Pool>] {
         &self.pools
     }
@@ -86,10 +84,13 @@ impl Table {
         self.pool(self.backend(id).pool())
     }
 
-    /// Requests sent to the backends of a pool so far, retries included.
+    /// Requests that the backends of a pool were chosen for so far, each counted once however often it was tried.
     pub fn requests(&self, pool: &Pool) -> u64 {
         let backends = pool.members().iter().map(|&id| self.backend(id));
-        backends.flat_map(|backend| backend.tallies()).map(|tally| tally.requests()).sum()
+        backends
+            .flat_map(|backend| backend.tallies())
+            .map(|tally| tally.requests() - tally.retries().min(tally.requests()))
+            .sum()
     }
 
     /// Changes whenever the eligible set of a pool has changed.

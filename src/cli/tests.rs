@@ -15,7 +15,7 @@ fn run(arguments: &[&str]) -> (Config, LevelFilter, bool) {
 fn listens(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     match with(arguments, environment) {
         Outcome::Run { config, .. } => {
-            config.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
+            config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(" ")
         }
         other => panic!("{arguments:?} gave {other:?}"),
     }
@@ -97,7 +97,7 @@ fn every_flag_reaches_its_field() {
         "DEBUG",
     ]);
     let right = Config {
-        listen: vec![Config::all_addresses(80)],
+        listeners: vec![config::Listener::new(Config::all_addresses(80))],
         workers: 7,
         pin: true,
         busy_poll: true,
@@ -113,6 +113,8 @@ fn every_flag_reaches_its_field() {
             ..Pool::default()
         }],
         rate_limit: None,
+        resolve_interval: limits::RESOLVE_INTERVAL,
+        error_pages: Vec::new(),
         drain_timeout: Duration::from_secs(60),
         status_path: None,
         timeouts: Default::default(),

@@ -1,33 +1,43 @@
-//! The supervising thread: starts everything, waits for signals, ends everything.
+//! The supervising thread: starts everything, waits for signals, reloads, ends everything.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::admin;
-use crate::balance::{Clients, RateLimiter, Table};
-use crate::config::{self, Algorithm, Config, Key, Sticky, StickyBy};
+use crate::balance::Table;
+use crate::config::{Config, changes};
 use crate::error::StartError;
-use crate::exchange::Wanted;
 use crate::limits;
 use crate::probe;
 use crate::stats::Block;
 use crate::sys;
-use crate::worker::{self, Crew, Parts, Settings, Worker};
+use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
+mod force;
 mod resolve;
+
+use force::{Fixtures, Force, Sockets};
+use resolve::Names;
+
+/// Reads the configuration anew; the error is what to tell the user, line by line.
+pub type Source = Box<dyn Fn() -> Result<Config, String> + Send>;
 
 /// What the supervising thread waits for.
 enum Event {
     /// SIGTERM or SIGINT.
     Stop,
+    /// SIGHUP.
+    Reload,
+    /// The name of a backend stands for other addresses.
+    Renamed,
     /// A worker has drained.
     Drained,
     /// A worker's poll failed.
@@ -36,78 +46,72 @@ enum Event {
 
 /// A balancer whose sockets are open and whose threads run.
 pub struct Running {
-    addresses: Vec<SocketAddr>,
+    force: Force,
+    fixtures: Fixtures,
+    names: Arc<Names>,
+    /// The table of now, for those who ask from other threads.
+    table: Arc<RwLock<Arc<Table>>>,
+    source: Option<Source>,
     crew: Arc<Crew>,
     count: usize,
     events: Receiver<Event>,
-    drain_timeout: Duration,
-    _probe: probe::Thread,
+    began: Instant,
+    probe: probe::Thread,
 }
 
-/// Opens the sockets and starts the threads.
-pub fn start(config: &Config) -> Result<Running, StartError> {
+/// Opens the sockets and starts the threads; `source` is where a reload finds the next configuration.
+pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartError> {
     end_on_panic();
     let began = Instant::now();
     let descriptors = sys::descriptors::raise_limit();
-    let (listeners, addresses) = listen(config)?;
-    let pools = config.pools.iter().map(|pool| (pool.clone(), resolve::backends(&pool.backends)));
-    let table = Arc::new(Table::new(pools.collect(), config.workers));
-    let rate = config.rate_limit.as_ref().map(|limit| (limit.key.clone(), Arc::new(RateLimiter::new(limit))));
-    let known_crew = Arc::new(OnceLock::<Arc<Crew>>::new());
-    let stats: Vec<_> = listeners.iter().map(|_| Arc::new(Block::default())).collect();
-    let status_stats = stats.clone();
-    let (status_table, status_crew) = (Arc::clone(&table), Arc::clone(&known_crew));
-    let settings = Arc::new(Settings {
-        timeouts: config.timeouts,
-        wanted: wanted(&config.pools[0], rate.clone()),
-        rate: rate.map(|(_, limiter)| limiter),
-        limits: config.limits,
-        trust: config.trust.clone(),
-        clients: config.limits.connections_per_client.map(Clients::new),
-        busy_poll: config.busy_poll,
-        connections: connections(config.limits.connections, descriptors),
-        status_path: config.status_path.clone(),
-        status: Box::new(move || {
-            let connections = status_crew.get().into_iter().flat_map(|crew| crew.open());
-            admin::status::short(&status_table, connections, &status_stats)
-        }),
-        locals: addresses.iter().map(ToString::to_string).collect(),
-    });
-    say(config, &addresses, descriptors);
-    warn_of_loops(&table, &addresses);
     let (sender, events) = unbounded();
+    let renamed = sender.clone();
+    let names = Names::start(config.resolve_interval, move || drop(renamed.send(Event::Renamed)))
+        .map_err(|e| StartError::System("cannot start the resolver", e))?;
+    names.follow(urls(&config), config.resolve_interval);
+    let stats: Vec<_> = (0..config.workers).map(|_| Arc::new(Block::default())).collect();
+    let (crew_cell, table) = (Arc::new(OnceLock::<Arc<Crew>>::new()), Arc::new(RwLock::default()));
+    let fixtures = Fixtures {
+        status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone()),
+        connections: connections(config.limits.connections, descriptors),
+    };
+    let (pin, workers) = (config.pin, config.workers);
+    let resolve = |url: &_| names.addresses(url);
+    let (force, sockets) =
+        Force::new(config, &resolve, &fixtures).map_err(|(address, e)| StartError::Listen(address, e))?;
+    *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
+    say(&force, descriptors);
+    warn_of_loops(force.table(), &force.addresses());
     watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
-    let probe = probe::spawn(Arc::clone(&table), began)
+    let probe = probe::spawn(Arc::clone(force.table()), began)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
-    let parts = listeners.into_iter().zip(&stats);
+    let parts = by_worker(sockets.opened, workers).into_iter().zip(&stats);
     let parts = parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats) }).collect();
     let no_worker = |e| StartError::System("cannot start a worker", e);
-    let (workers, crew) = worker::workers(parts, &table, &settings, began).map_err(no_worker)?;
-    known_crew.get_or_init(|| Arc::clone(&crew));
-    for (i, worker) in workers.into_iter().enumerate() {
-        spawn(worker, i, config.pin, sender.clone()).map_err(no_worker)?;
+    let (running, crew) =
+        worker::workers(parts, force.table(), force.settings(), began).map_err(no_worker)?;
+    crew_cell.get_or_init(|| Arc::clone(&crew));
+    for (i, worker) in running.into_iter().enumerate() {
+        spawn(worker, i, pin, sender.clone()).map_err(no_worker)?;
     }
-    Ok(Running {
-        addresses,
-        crew,
-        count: stats.len(),
-        events,
-        drain_timeout: config.drain_timeout,
-        _probe: probe,
+    Ok(Running { force, fixtures, names, table, source, crew, count: workers, events, began, probe })
+}
+
+/// The short status, made of what is in force when it is asked for.
+fn status(
+    table: Arc<RwLock<Arc<Table>>>,
+    crew: Arc<OnceLock<Arc<Crew>>>,
+    stats: Vec<Arc<Block>>,
+) -> Arc<dyn Fn() -> String + Send + Sync> {
+    Arc::new(move || {
+        let table = Arc::clone(&table.read().unwrap_or_else(PoisonError::into_inner));
+        let connections = crew.get().into_iter().flat_map(|crew| crew.open());
+        admin::status::short(&table, connections, &stats)
     })
 }
 
-/// What has to be looked for in each request for this pool.
-fn wanted(pool: &config::Pool, rate: Option<(Key, Arc<RateLimiter>)>) -> Wanted {
-    let hash = match &pool.algorithm {
-        Algorithm::Hash { key, .. } => Some(key.clone()),
-        _ => None,
-    };
-    let cookie = match &pool.sticky {
-        Some(Sticky { by: StickyBy::Cookie(cookie), .. }) => Some(cookie.name.clone()),
-        _ => None,
-    };
-    Wanted { hash, rate, cookie }
+fn urls(config: &Config) -> impl Iterator<Item = crate::config::BackendUrl> + '_ {
+    config.pools.iter().flat_map(|pool| &pool.backends).map(|backend| backend.url.clone())
 }
 
 /// Client connections in all: each needs a descriptor, and another to a backend while it is served.
@@ -116,29 +120,26 @@ fn connections(asked: Option<u64>, descriptors: Option<u64>) -> u64 {
     asked.unwrap_or(most).max(1)
 }
 
-/// Each worker's listeners, and the addresses they are bound to.
-fn listen(config: &Config) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), StartError> {
-    let mut by_worker: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for &address in &config.listen {
-        let only_v6 = config.listen.iter().any(|a| a.is_ipv4() && a.port() == address.port());
-        let failed = |error| StartError::Listen(address, error);
-        let sockets = sys::socket::listen(address, only_v6, config.workers).map_err(failed)?;
-        addresses.push(sockets[0].local_addr().map_err(failed)?);
-        by_worker.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+/// Each worker's own socket of every listener.
+fn by_worker(opened: Vec<(u16, Vec<TcpListener>)>, workers: usize) -> Vec<Vec<(u16, TcpListener)>> {
+    let mut by_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (number, sockets) in opened {
+        by_worker.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push((number, socket)));
     }
-    Ok((by_worker, addresses))
+    by_worker
 }
 
-fn say(config: &Config, addresses: &[SocketAddr], descriptors: Option<u64>) {
-    for address in addresses {
+fn say(force: &Force, descriptors: Option<u64>) {
+    let config = force.config();
+    for address in force.addresses() {
         log::info!("listening on {address}");
     }
     let pinned = if config.pin { "each to be pinned to a core" } else { "not pinned" };
     log::info!("{}, {pinned}", count(config.workers as u64, "worker"));
     for pool in &config.pools {
         let urls: Vec<_> = pool.backends.iter().map(|backend| backend.url.to_string()).collect();
-        log::info!("{}: {}", count(urls.len() as u64, "backend"), urls.join(", "));
+        let name = if config.pools.len() > 1 { format!("pool {}: ", pool.name) } else { String::new() };
+        log::info!("{name}{}: {}", count(urls.len() as u64, "backend"), urls.join(", "));
     }
     if let Some(limit) = descriptors {
         log::info!("at most {limit} open descriptors, two for each client being served");
@@ -164,10 +165,10 @@ fn spawn(worker: Worker, i: usize, pin: bool, events: Sender<Event>) -> io::Resu
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let watch = move || {
-        for _ in signals.forever() {
-            let _ = events.send(Event::Stop);
+        for signal in signals.forever() {
+            let _ = events.send(if signal == SIGHUP { Event::Reload } else { Event::Stop });
         }
     };
     thread::Builder::new().name("signals".into()).spawn(watch).map(drop)
@@ -184,26 +185,36 @@ fn end_on_panic() {
 
 impl Running {
     /// The addresses listened on, with the ports the kernel chose.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.force.addresses()
     }
 
-    /// Waits for a signal, then drains; a second signal, or the drain timeout, ends it at once.
-    pub fn wait(self) -> ExitCode {
-        match self.events.recv() {
-            Ok(Event::Failed(i, error)) => return failed(i, &error),
-            Ok(Event::Stop | Event::Drained) | Err(_) => {}
+    /// Waits for signals: reloads, and drains in the end; a second signal to end, or the drain timeout, ends it at
+    /// once.
+    pub fn wait(mut self) -> ExitCode {
+        loop {
+            match self.events.recv() {
+                Ok(Event::Failed(i, error)) => return failed(i, &error),
+                Ok(Event::Reload) => self.reload(),
+                Ok(Event::Renamed) => self.rename(),
+                Ok(Event::Stop | Event::Drained) | Err(_) => return self.drain(),
+            }
         }
+    }
+
+    fn drain(self) -> ExitCode {
         log::info!("draining: no new connections, {} open", count(self.open(), "connection"));
         if let Err(error) = self.crew.drain() {
             log::error!("cannot wake a worker: {error}");
         }
-        let deadline = Instant::now() + self.drain_timeout;
+        let deadline = Instant::now() + self.force.config().drain_timeout;
         let mut left = self.count;
         while left > 0 {
             match self.events.recv_deadline(deadline) {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Failed(i, error)) => return failed(i, &error),
+                Ok(Event::Reload) => log::warn!("not reloaded: this process is draining"),
+                Ok(Event::Renamed) => {}
                 Ok(Event::Stop) => {
                     log::warn!("stopped by a second signal, {} cut", count(self.open(), "connection"));
                     return ExitCode::SUCCESS;
@@ -220,6 +231,77 @@ impl Running {
 
     fn open(&self) -> u64 {
         self.crew.open().map(u64::from).sum()
+    }
+
+    /// Reads the configuration anew and puts it in force; a bad one changes nothing.
+    fn reload(&mut self) {
+        let Some(source) = &self.source else {
+            log::warn!("nothing to reload: this process was started without --config");
+            return;
+        };
+        let config = match source() {
+            Ok(config) => config,
+            Err(report) => {
+                log::error!("not reloaded, nothing has changed:");
+                report.lines().for_each(|line| log::error!("{line}"));
+                return;
+            }
+        };
+        let (changed, fixed) = changes(self.force.config(), &config);
+        fixed.iter().for_each(|what| log::warn!("{what} changes with a restart only"));
+        self.names.follow(urls(&config), config.resolve_interval);
+        match self.follow(config) {
+            Ok(()) => {
+                changed.iter().for_each(|line| log::info!("reload: {line}"));
+                log::info!("reloaded: {}", count(changed.len() as u64, "change"));
+            }
+            Err((address, error)) => {
+                log::error!("not reloaded, nothing has changed: cannot listen on {address}: {error}");
+                self.names.follow(urls(self.force.config()), self.force.config().resolve_interval);
+            }
+        }
+    }
+
+    /// Takes over the addresses that names stand for now.
+    fn rename(&mut self) {
+        let config = self.force.config().clone();
+        if let Err((address, error)) = self.follow(config) {
+            log::error!("cannot listen on {address}: {error}");
+        }
+    }
+
+    /// Puts a configuration in force, and waits until every worker has it: the next step may use numbers again
+    /// that this one has given up.
+    fn follow(&mut self, config: Config) -> Result<(), force::Refused> {
+        let now = self.began.elapsed().as_millis() as u64;
+        let names = Arc::clone(&self.names);
+        let sockets = self.force.follow(config, &|url| names.addresses(url), &self.fixtures, now.max(1))?;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(self.force.table());
+        self.probe.replace(Arc::clone(self.force.table()));
+        let Sockets { opened, closed } = sockets;
+        let (done, dones) = bounded(self.count);
+        let renewals = by_worker(opened, self.count).into_iter().map(|opened| Renewal {
+            table: Arc::clone(self.force.table()),
+            settings: Arc::clone(self.force.settings()),
+            opened,
+            closed: closed.clone(),
+            done: done.clone(),
+        });
+        if let Err(error) = self.crew.renew(renewals) {
+            log::error!("cannot wake a worker: {error}");
+        }
+        drop(done);
+        let deadline = Instant::now() + limits::RELOAD_PATIENCE;
+        for _ in 0..self.count {
+            if dones.recv_deadline(deadline).is_err() {
+                log::error!(
+                    "a worker has not taken the new configuration within {:?}",
+                    limits::RELOAD_PATIENCE
+                );
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -241,10 +323,8 @@ fn warn_of_loops(table: &Table, addresses: &[SocketAddr]) {
             addresses.iter().any(|own| own.port() == a.port() && reaches(own))
         };
         if backend.addresses().iter().any(is_own) {
-            log::warn!(
-                "backend {} is this evenkeel itself: requests to it would go in circles",
-                backend.url()
-            );
+            let url = backend.url();
+            log::warn!("backend {url} is this evenkeel itself: requests to it would go in circles");
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Cause {
     RateLimited,
     /// This process is out of descriptors, ports or memory for another connection.
     Shortage,
+    /// No route means the request.
+    NoRoute,
     /// No backend is eligible.
     NoBackend,
     /// A connection to a backend was refused or failed.
@@ -78,7 +80,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 26] = [
+pub const CODES: [&str; 27] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -105,6 +107,7 @@ pub const CODES: [&str; 26] = [
     "rate-limited",
     "try-timeout",
     "bad-status",
+    "no-route",
 ];
 
 impl Cause {
@@ -137,6 +140,7 @@ impl Cause {
             Self::RateLimited => 23,
             Self::TryTimeout => 24,
             Self::BadStatus => 25,
+            Self::NoRoute => 26,
         }
     }
 
@@ -158,6 +162,7 @@ impl Cause {
             Self::QueueFull => "too many requests wait for a backend",
             Self::RateLimited => "too many requests from this client",
             Self::Shortage => "the balancer is out of descriptors or ports",
+            Self::NoRoute => "nothing is served here",
             Self::NoBackend => "no backend is available",
             Self::ConnectFailed => "no backend could be reached",
             Self::ConnectTimeout => "connecting to the backend took too long",
@@ -199,6 +204,7 @@ impl Cause {
             | Self::HeadTimeout
             | Self::ClientStall
             | Self::ClientClosed
+            | Self::NoRoute
             | Self::NoBackend
             | Self::TunnelIdle => false,
         }
@@ -223,6 +229,7 @@ impl Cause {
             }
             Self::NoResponse | Self::TryTimeout | Self::BadStatus if again => Verdict::Retry,
             Self::BadRequest(refusal) => Verdict::Reply(refusal.status()),
+            Self::NoRoute => Verdict::Reply(404),
             Self::HeadTimeout | Self::ClientStall => Verdict::Reply(408),
             Self::TooManyConnections | Self::RateLimited => Verdict::Reply(429),
             Self::NoBackend

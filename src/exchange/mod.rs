@@ -6,16 +6,20 @@
 
 use std::ops::Range;
 
-use crate::config::{Limits, Statuses};
+use crate::config::{Limits, Redirect, Statuses};
+use crate::id::PoolId;
 use crate::limits;
+use crate::proto::h1::edits::{Changes, Edits};
 use crate::proto::h1::request::{self, Forwarded, Request};
 use crate::proto::h1::response::{Connection, Response};
 use crate::proto::h1::{Body, Framing, Refusal, Version, scan};
 
 pub mod cause;
+mod site;
 mod wanted;
 
 pub use cause::{Cause, Standing, Verdict};
+pub use site::{Act, Line, Share, Site};
 pub use wanted::{Found, Wanted};
 
 /// An exchange, from its request head on.
@@ -69,8 +73,10 @@ pub struct Rules<'a> {
     pub status_path: Option<&'a str>,
     /// Bounds of head and body.
     pub limits: &'a Limits,
-    /// What is looked for in the request.
-    pub wanted: &'a Wanted,
+    /// What becomes of requests at the listener that this one came to.
+    pub site: &'a Site,
+    /// Any number, even over all requests: it decides where a route leads to several pools.
+    pub dice: u64,
 }
 
 /// How a response is to be taken.
@@ -78,6 +84,8 @@ pub struct Rules<'a> {
 pub struct Taking<'a> {
     /// The downstream may outlive this response.
     pub keep: bool,
+    /// Changes to the fields of its head.
+    pub edits: &'a Edits,
     /// Fields that are added to its head, each with its line end.
     pub added: &'a [u8],
     /// Responses of these statuses are not taken: [`Cause::BadStatus`].
@@ -89,8 +97,14 @@ pub struct Taking<'a> {
 pub struct Opened {
     /// The exchange that it begins.
     pub exchange: Exchange,
-    /// What was looked for in it.
+    /// Place of its line in [`Site::lines`].
+    pub line: usize,
+    /// The pool it goes to, if to any.
+    pub pool: Option<PoolId>,
+    /// What the pool wanted to know of it.
     pub found: Found,
+    /// What the line's rate limits know its client by, in their order.
+    pub clients: Box<[u64]>,
     /// It is answered here.
     pub local: Option<Local>,
 }
@@ -105,8 +119,12 @@ pub struct Took {
 }
 
 /// A request that is answered here and not sent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Local {
+    /// By its line: [`Act::Fixed`] or [`Act::Nobody`].
+    Line,
+    /// The client is sent there, with that status.
+    Redirect(u16, Box<[u8]>),
     /// The status path.
     Status,
     /// OPTIONS or TRACE that may not go further.
@@ -157,16 +175,31 @@ impl Exchange {
             status: 0,
         };
         exchange.name(request.id(&rules.forwarded));
-        let local = if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
-            Some(Local::Status)
-        } else if request.max_forwards == Some(0) {
-            Some(Local::MaxForwards { trace: request.method == "TRACE" })
-        } else {
-            request.write(&rules.forwarded, out);
-            None
+        if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
+            return Ok(exchange.answered_here(0, Box::default(), Local::Status));
+        }
+        let (at, client) = (rules.site.find(&request), rules.forwarded.client);
+        let line = &rules.site.lines[at];
+        let clients = if line.rates.is_empty() { Box::default() } else { line.clients(&request, client) };
+        if request.max_forwards == Some(0) {
+            let local = Local::MaxForwards { trace: request.method == "TRACE" };
+            return Ok(exchange.answered_here(at, clients, local));
+        }
+        let Some(share) = line.share(rules.dice) else {
+            let local = match &line.action {
+                Act::Redirect(redirect) => Local::redirect(redirect, &request),
+                _ => Local::Line,
+            };
+            return Ok(exchange.answered_here(at, clients, local));
         };
-        let found = rules.wanted.find(&request, rules.forwarded.client);
-        Ok(Opened { exchange, found, local })
+        let changes = Changes { edits: &line.request, rewrite: line.rewrite.as_ref() };
+        request.write(&rules.forwarded, &changes, out);
+        let found = share.wanted.find(&request, client);
+        Ok(Opened { exchange, line: at, pool: Some(share.pool), found, clients, local: None })
+    }
+
+    fn answered_here(self, line: usize, clients: Box<[u64]>, local: Local) -> Opened {
+        Opened { exchange: self, line, pool: None, found: Found::default(), clients, local: Some(local) }
     }
 
     fn name(&mut self, id: &[u8]) {
@@ -269,12 +302,12 @@ impl Exchange {
             }
             // RFC 9110 section 15.2: HTTP/1.0 knows no interim responses.
             if self.version == Version::Http11 {
-                response.write(Framing::None, Connection::Kept, b"", out);
+                response.write(Framing::None, Connection::Kept, &Edits::default(), b"", out);
             }
             return Ok(());
         }
         if response.status == 101 {
-            return self.switch(&response, out);
+            return self.switch(&response, taking, out);
         }
         self.status = response.status;
         if taking.again.contains(response.status) {
@@ -292,17 +325,22 @@ impl Exchange {
         self.ends_by_close = framing == Framing::UntilClose;
         self.keep_upstream = response.persistent() && self.request.is_done();
         self.keep_downstream &= taking.keep && self.request.is_done() && framing != Framing::UntilClose;
-        response.write(framing, self.connection(), taking.added, out);
+        response.write(framing, self.connection(), taking.edits, taking.added, out);
         Ok(())
     }
 
     /// RFC 9110 section 7.8: from here on both sides speak another protocol.
-    fn switch(&mut self, response: &Response<'_, '_>, out: &mut Vec<u8>) -> Result<(), Cause> {
+    fn switch(
+        &mut self,
+        response: &Response<'_, '_>,
+        taking: &Taking<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Cause> {
         let asked = self.upgrade.as_deref().is_some_and(|asked| response.switches_to_one_of(asked));
         if !asked || !self.request.is_done() {
             return Err(Cause::UnexpectedResponse);
         }
-        response.write(Framing::None, Connection::Kept, b"", out);
+        response.write(Framing::None, Connection::Kept, taking.edits, taking.added, out);
         self.phase = Phase::Body;
         (self.tunnel, self.ends_by_close, self.keep_downstream) = (true, true, false);
         (self.request, self.response) = (Body::UntilClose, Body::UntilClose);
@@ -429,6 +467,15 @@ impl Exchange {
     /// The upstream may carry another exchange after this one.
     pub fn keeps_upstream(&self) -> bool {
         self.keep_upstream && self.phase == Phase::Done
+    }
+}
+
+impl Local {
+    fn redirect(redirect: &Redirect, request: &Request<'_, '_>) -> Self {
+        let mut location = Vec::new();
+        let authority = request.authority.unwrap_or_default();
+        redirect.location.write(authority, request.path().as_bytes(), &mut location);
+        Self::Redirect(redirect.status, location.into())
     }
 }
 

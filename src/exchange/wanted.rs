@@ -1,10 +1,8 @@
 //! What the choice of a backend wants to know of a request.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::balance::hash;
-use crate::balance::rate::{Client, RateLimiter};
 use crate::config::Key;
 use crate::proto::h1::request::Request;
 
@@ -13,8 +11,6 @@ use crate::proto::h1::request::Request;
 pub struct Wanted {
     /// Chooses the backend.
     pub hash: Option<Key>,
-    /// Tells clients apart for the rate limit.
-    pub rate: Option<(Key, Arc<RateLimiter>)>,
     /// Name of the cookie that clients stick by.
     pub cookie: Option<String>,
 }
@@ -24,8 +20,6 @@ pub struct Wanted {
 pub struct Found {
     /// Hash of the key that chooses; `None` where the request has none.
     pub hash: Option<u64>,
-    /// Hash of what the rate limit counts by.
-    pub rate: Option<u64>,
     /// What the sticky cookie says.
     pub cookie: Option<u64>,
 }
@@ -38,16 +32,13 @@ impl Wanted {
                 Key::Address => Some(hash::hash_address(client)),
                 _ => value(key, request).map(hash::hash),
             }),
-            // Whoever leaves the field out must not escape by that.
-            rate: self.rate.as_ref().map(|(key, limiter)| {
-                limiter.hash(value(key, request).map_or(Client::Address(client), Client::Field))
-            }),
             cookie: self.cookie.as_ref().and_then(|name| hash::parse_cookie_value(request.cookie(name)?)),
         }
     }
 }
 
-fn value<'b>(key: &Key, request: &Request<'_, 'b>) -> Option<&'b [u8]> {
+/// The part of a request that a key names; an address is no part of it.
+pub(super) fn value<'b>(key: &Key, request: &Request<'_, 'b>) -> Option<&'b [u8]> {
     match key {
         Key::Address => None,
         Key::Uri => Some(request.path().as_bytes()),

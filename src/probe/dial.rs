@@ -1,41 +1,16 @@
-//! One attempt: a connection that is begun, checked and closed, and why it failed.
+//! A connection that is begun and checked.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 
-/// Why an attempt failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing came within the timeout.
-    NoAnswer,
-    /// The connection was turned down, or could not be made.
-    Error(io::Error),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer => f.write_str("no answer in time"),
-            Self::Error(error) => {
-                let text = error.to_string();
-                let text = text.split(" (os error").next().unwrap_or(&text);
-                let mut letters = text.chars();
-                let first = letters.next().map(|letter| letter.to_ascii_lowercase());
-                write!(f, "{}{}", first.unwrap_or('?'), letters.as_str())
-            }
-        }
-    }
-}
-
-/// Begins to connect; the token reports when the connection is made or has failed.
+/// Begins to connect; the token reports when the connection is made or has failed, and whatever comes on it.
 pub(super) fn dial(registry: &Registry, address: SocketAddr, token: Token) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    registry.register(&mut stream, token, Interest::WRITABLE)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(stream)
 }
 
@@ -56,9 +31,23 @@ pub(super) fn check(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// The attempt could not be made for want of something of ours, which says nothing about the backend.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC];
-    ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+pub(super) fn is_shortage(error: &io::Error, address: SocketAddr) -> bool {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    if is(Errno::ADDRNOTAVAIL) {
+        return has_way(address);
+    }
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC].into_iter().any(is)
+}
+
+/// Whether we have an address to dial this one from. If so, EADDRNOTAVAIL means that all local ports are taken;
+/// if not, that this machine lacks the address family. Connecting UDP looks for the address all the same, takes
+/// a port from the ports of UDP, and sends nothing.
+fn has_way(address: SocketAddr) -> bool {
+    let any = match address {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
 }
 
 #[cfg(test)]
@@ -67,18 +56,19 @@ mod tests {
     use socket2::{Domain, Socket, Type};
 
     #[test]
-    fn failures_read_well() {
-        let failure = |errno: Errno| Failure::Error(errno.into()).to_string();
-        assert_eq!(failure(Errno::CONNREFUSED), "connection refused");
-        assert_eq!(failure(Errno::HOSTUNREACH), "no route to host");
-        assert_eq!(Failure::Error(io::ErrorKind::ConnectionRefused.into()).to_string(), "connection refused");
+    fn only_our_own_want_is_a_shortage() {
+        let home = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert!(is_shortage(&Errno::MFILE.into(), home));
+        assert!(!is_shortage(&Errno::CONNREFUSED.into(), home));
+        assert!(!is_shortage(&io::ErrorKind::ConnectionRefused.into(), home));
     }
 
     #[test]
-    fn only_our_own_want_is_a_shortage() {
-        assert!(is_shortage(&Errno::MFILE.into()));
-        assert!(!is_shortage(&Errno::CONNREFUSED.into()));
-        assert!(!is_shortage(&io::ErrorKind::ConnectionRefused.into()));
+    fn no_local_address_is_a_shortage_where_there_is_a_way() {
+        // To all: nobody is let through there without asking for it first.
+        let none = SocketAddr::from(([255, 255, 255, 255], 9));
+        assert!(is_shortage(&Errno::ADDRNOTAVAIL.into(), SocketAddr::from(([127, 0, 0, 1], 9))));
+        assert!(!is_shortage(&Errno::ADDRNOTAVAIL.into(), none));
     }
 
     #[test]

@@ -1,55 +1,81 @@
 //! The loop of the probe thread: does what the schedule says on real sockets, and tells the table.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::time::Instant;
 
-use mio::net::TcpStream;
+use crossbeam_channel::Receiver;
+use fastrand::Rng;
 use mio::{Events, Poll, Token};
+use rustix::io::Errno;
 
-use super::dial::{self, Failure};
-use super::schedule::{Due, Schedule, Step, Up};
-use crate::balance::{Backend, Table};
-use crate::config::Health;
+use super::attempt::{Attempt, Progress};
+use super::course::{Failed, Step, Up};
+use super::dial;
+use super::fault::{Failure, Fault};
+use super::lines::{DownLine, UpLine};
+use super::schedule::{Due, Entry, Schedule};
+use super::streak::Streak;
+use super::targets::Targets;
+use super::timing::Timing;
+use crate::balance::Table;
+use crate::config::Check;
 use crate::id::BackendId;
 
-/// The stop signal; backends have their number as token.
-pub(super) const STOP: Token = Token(usize::MAX);
+/// Says that a command has come; attempts have their backend's number as token.
+pub(super) const COMMAND: Token = Token(usize::MAX);
 /// A whole round of a large table in a few turns.
 const EVENTS: usize = 1024;
+/// Read at once of an answer: most are far smaller.
+const ROOM: usize = 16 * 1024;
+
+/// What the thread is told.
+pub(super) enum Command {
+    /// Another table is in force.
+    Replace(Arc<Table>),
+    /// The end.
+    Stop,
+}
 
 /// All probes and what they need.
 pub(super) struct Rounds {
-    table: Arc<Table>,
+    targets: Targets,
     schedule: Schedule,
-    slots: Box<[Slot]>,
+    slots: Vec<Slot>,
     poll: Poll,
-    began: Instant,
+    room: Box<[u8]>,
 }
 
 /// What is kept for one backend.
 #[derive(Default)]
 struct Slot {
     /// The attempt that runs: never more than one descriptor.
-    stream: Option<TcpStream>,
-    /// A first result has been told.
-    told: bool,
+    attempt: Option<Attempt>,
+    streak: Streak,
 }
 
 impl Rounds {
-    /// Probes of every backend of the table, the first round due now.
-    pub(super) fn new(table: Arc<Table>, health: Health, poll: Poll, began: Instant) -> Self {
-        let backends = table.backends().len();
-        let slots = (0..backends).map(|_| Slot::default()).collect();
-        Self { table, schedule: Schedule::new(health, backends, Instant::now()), slots, poll, began }
+    /// Probes of all targets, the first round due now.
+    pub(super) fn new(targets: Targets, poll: Poll) -> Self {
+        let mut schedule = Schedule::new(Rng::new());
+        let entries: Vec<_> = targets.ids().map(|id| Entry::New(Timing::of(targets.health(id)))).collect();
+        schedule.replace(&entries, Instant::now());
+        let slots = entries.iter().map(|_| Slot::default()).collect();
+        Self { targets, schedule, slots, poll, room: vec![0; ROOM].into() }
     }
 
     /// Probes until told to stop. Panics if the system refuses to wait: nothing can be balanced blindly.
-    pub(super) fn run(mut self, stop: &AtomicBool) {
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut events = Events::with_capacity(EVENTS);
-        while !stop.load(Acquire) {
+        loop {
+            // Behind the events, so that none of them is taken for a backend that has got its number since.
+            for command in commands.try_iter() {
+                match command {
+                    Command::Replace(table) => self.replace(table),
+                    Command::Stop => return,
+                }
+            }
             let now = Instant::now();
             while let Some(due) = self.schedule.due(now) {
                 self.act(due);
@@ -69,156 +95,151 @@ impl Rounds {
         let now = Instant::now();
         match due {
             Due::Start(id) => {
-                let backend = self.table.backend(id);
+                let backend = self.targets.backend(id);
                 let (addresses, first) = (backend.addresses().len(), backend.preferred());
                 let step = self.schedule.start(id, addresses, first, now);
                 self.follow(id, step);
             }
-            Due::Expired(id) => self.failed(id, Failure::NoAnswer),
+            Due::Expired(id) => {
+                let attempt = self.slots[id.index()].attempt.take();
+                let fault = attempt.map_or(Fault { path: None, failure: Failure::NoAnswer }, |attempt| {
+                    attempt.fault(Failure::NoAnswer)
+                });
+                let step = self.schedule.address_failed(id, fault, now);
+                self.follow(id, step);
+            }
         }
     }
 
-    /// A socket may have connected or failed.
+    /// An attempt may go on.
     fn ready(&mut self, token: Token) {
-        let Some(stream) = self.slots.get(token.0).and_then(|slot| slot.stream.as_ref()) else {
+        let Some(attempt) = self.slots.get_mut(token.0).and_then(|slot| slot.attempt.as_mut()) else {
             return;
         };
         let id = BackendId(token.0 as u16);
-        match dial::check(stream) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.slots[id.index()].stream = None;
-                if let Some(up) = self.schedule.connected(id, Instant::now()) {
-                    self.up(id, up);
-                }
-            }
-            Err(error) => self.failed(id, Failure::Error(error)),
+        let (check, url) = (&self.targets.health(id).check, self.targets.backend(id).url());
+        let progress = attempt.advance(check, url, &mut self.room);
+        if matches!(progress, Progress::Waiting) {
+            return;
         }
-    }
-
-    fn failed(&mut self, id: BackendId, failure: Failure) {
-        self.slots[id.index()].stream = None;
-        let step = self.schedule.failed(id, failure, Instant::now());
+        self.slots[id.index()].attempt = None;
+        let now = Instant::now();
+        let step = match progress {
+            Progress::Waiting => return,
+            Progress::Good(status) => {
+                if let Some(up) = self.schedule.succeeded(id, now) {
+                    self.up(id, up, status);
+                }
+                return;
+            }
+            Progress::Unreachable(fault) => self.schedule.address_failed(id, fault, now),
+            Progress::Bad(fault) => self.schedule.path_failed(id, fault, now),
+        };
         self.follow(id, step);
     }
 
     /// Goes on with a probe until it waits for the network or has ended.
     fn follow(&mut self, id: BackendId, mut step: Step) {
         loop {
-            let position = match step {
-                Step::Dial(position) => position,
+            let (position, path) = match step {
+                Step::Dial { position, path } => (position, path),
                 Step::Down(failed) => return self.down(id, &failed),
             };
-            let address = self.table.backend(id).addresses()[position];
-            match dial::dial(self.poll.registry(), address, Token(id.index())) {
-                Ok(stream) => {
-                    self.slots[id.index()].stream = Some(stream);
+            let address = self.targets.backend(id).addresses()[position];
+            match Attempt::new(self.poll.registry(), Token(id.index()), address, path) {
+                Ok(attempt) => {
+                    self.slots[id.index()].attempt = Some(attempt);
                     return;
                 }
-                Err(error) if dial::is_shortage(&error) => return self.postpone(id, error),
-                Err(error) => step = self.schedule.failed(id, Failure::Error(error), Instant::now()),
+                Err(error) if dial::is_shortage(&error, address) => return self.postpone(id, error),
+                Err(error) => {
+                    let fault = Fault { path: None, failure: Failure::Error(error) };
+                    step = self.schedule.address_failed(id, fault, Instant::now());
+                }
             }
         }
     }
 
     fn postpone(&mut self, id: BackendId, error: io::Error) {
         if self.schedule.postpone(id, Instant::now()) {
+            let ports = error.raw_os_error() == Some(Errno::ADDRNOTAVAIL.raw_os_error());
+            let see = if ports {
+                "no local port is free; see net.ipv4.ip_local_port_range"
+            } else {
+                "see ulimit -n"
+            };
             let why = Failure::Error(error);
-            log::warn!("not every backend can be probed: {why}; those keep their last state (see ulimit -n)");
+            log::warn!("not every backend can be probed: {why}; those keep their last state ({see})");
         }
     }
 
-    fn up(&mut self, id: BackendId, up: Up) {
-        let backend = self.table.backend(id);
-        backend.prefer(up.position);
-        if self.settle(id, true) {
-            let backend = self.table.backend(id);
-            log::info!("{}", UpLine { backend, up });
+    fn up(&mut self, id: BackendId, up: Up, status: Option<u16>) {
+        self.targets.backend(id).prefer(up.position);
+        if let Some(in_a_row) = self.settle(id, true) {
+            let (backend, check) = (self.targets.backend(id), &self.targets.health(id).check);
+            log::info!("{}", UpLine { backend, check, in_a_row, up, status });
         }
     }
 
-    fn down(&mut self, id: BackendId, failed: &[(usize, Failure)]) {
-        if self.settle(id, false) {
-            let backend = self.table.backend(id);
-            log::warn!("{}", DownLine { backend, failed });
+    fn down(&mut self, id: BackendId, failed: &[Failed]) {
+        if let Some(in_a_row) = self.settle(id, false) {
+            let (backend, check) = (self.targets.backend(id), &self.targets.health(id).check);
+            log::warn!("{}", DownLine { backend, check, in_a_row, failed });
         }
     }
 
-    /// Writes the result into the table; true when it is news.
-    fn settle(&mut self, id: BackendId, up: bool) -> bool {
-        let changed = self.table.set_up(id, up, self.began.elapsed().as_millis() as u64);
-        let told = std::mem::replace(&mut self.slots[id.index()].told, true);
-        changed || !told
-    }
-}
-
-/// The log line of a backend that is up.
-struct UpLine<'a> {
-    backend: &'a Backend,
-    up: Up,
-}
-
-impl fmt::Display for UpLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.backend.addresses()[self.up.position];
-        let took = self.up.took.as_secs_f64() * 1000.0;
-        write!(f, "backend {} is up ({address}, {took:.1} ms)", self.backend.url())
-    }
-}
-
-/// The log line of a backend that is down: every address and what became of it.
-struct DownLine<'a> {
-    backend: &'a Backend,
-    failed: &'a [(usize, Failure)],
-}
-
-impl fmt::Display for DownLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "backend {} is down: ", self.backend.url())?;
-        if self.failed.is_empty() {
-            f.write_str("its name does not resolve")?;
+    /// Writes what follows from a result into the table; when that is news, how many in a row it took.
+    fn settle(&mut self, id: BackendId, good: bool) -> Option<u32> {
+        let health = self.targets.health(id);
+        let streak = &mut self.slots[id.index()].streak;
+        let believed = self.targets.backend(id).is_up();
+        let verdict = streak.add(good, believed, health.rise, health.fall);
+        if verdict.up != good {
+            self.schedule.hasten(id, Instant::now());
+            return None;
         }
-        for (count, (position, failure)) in self.failed.iter().enumerate() {
-            let comma = if count == 0 { "" } else { ", " };
-            write!(f, "{comma}{failure} ({})", self.backend.addresses()[*position])?;
+        let is_news = self.targets.set_up(id, good) || verdict.is_first;
+        is_news.then_some(streak.count())
+    }
+
+    /// Another table: backends that are in both go on as they are, wherever they stand in it.
+    fn replace(&mut self, table: Arc<Table>) {
+        let targets = self.targets.of(table);
+        let mut old: HashMap<_, _> = self.targets.ids().map(|id| (self.targets.identity(id), id)).collect();
+        let mut slots = Vec::new();
+        let mut entries = Vec::new();
+        for id in targets.ids() {
+            let (slot, entry) = match old.remove(&targets.identity(id)) {
+                Some(was) => self.carry_over(was, &targets, id),
+                None => (Slot::default(), Entry::New(Timing::of(targets.health(id)))),
+            };
+            slots.push(slot);
+            entries.push(entry);
         }
-        Ok(())
-    }
-}
-
-#[cfg(any())]
-mod tests {
-    use super::*;
-    use crate::config::{self, BackendUrl};
-    use std::time::Duration;
-
-    fn backend(addresses: &[&str]) -> Backend {
-        let url = BackendUrl { host: "localhost".into(), port: 8081 };
-        Backend::new(
-            config::Backend::new(url),
-            addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        )
+        self.schedule.replace(&entries, Instant::now());
+        // Attempts at backends that have gone end here.
+        (self.slots, self.targets) = (slots, targets);
     }
 
-    #[test]
-    fn lines_name_the_backend_the_address_and_the_reason() {
-        let refused = || Failure::Error(io::ErrorKind::ConnectionRefused.into());
-        let backend = &backend(&["127.0.0.1:8081", "[::1]:8081"]);
-        let line = |failed: &[(usize, Failure)]| DownLine { backend, failed }.to_string();
-        assert_eq!(
-            line(&[(0, refused())]),
-            "backend http://localhost:8081 is down: connection refused (127.0.0.1:8081)"
-        );
-        assert_eq!(
-            line(&[(1, Failure::NoAnswer), (0, refused())]),
-            "backend http://localhost:8081 is down: \
-             no answer in time ([::1]:8081), connection refused (127.0.0.1:8081)"
-        );
-        assert_eq!(line(&[]), "backend http://localhost:8081 is down: its name does not resolve");
-        let up = Up { position: 0, took: Duration::from_micros(314) };
-        assert_eq!(
-            UpLine { backend, up }.to_string(),
-            "backend http://localhost:8081 is up (127.0.0.1:8081, 0.3 ms)"
-        );
+    /// The state of a backend under its new number. One that is to be checked in another way is probed anew, and
+    /// one that is not to be checked any more is left to traffic.
+    fn carry_over(&mut self, was: BackendId, targets: &Targets, id: BackendId) -> (Slot, Entry) {
+        let mut slot = std::mem::take(&mut self.slots[was.index()]);
+        let health = targets.health(id);
+        if self.targets.health(was) == health {
+            let renamed = match &mut slot.attempt {
+                Some(attempt) if was != id => attempt.rename(self.poll.registry(), Token(id.index())),
+                _ => Ok(()),
+            };
+            if renamed.is_ok() {
+                return (slot, Entry::Kept(was));
+            }
+        }
+        slot.attempt = None;
+        if health.check == Check::None && targets.set_up(id, true) {
+            slot.streak = Streak::default();
+            log::info!("backend {} is taken to be up: it is not checked any more", targets.backend(id).url());
+        }
+        (slot, Entry::New(Timing::of(health)))
     }
 }

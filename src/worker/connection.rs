@@ -3,6 +3,8 @@
 use std::io;
 use std::net::IpAddr;
 
+use super::generation::Place;
+use crate::balance::choice::Counted;
 use crate::buffer::Buffer;
 use crate::exchange::Exchange;
 use crate::id::{BackendId, PoolId};
@@ -143,11 +145,15 @@ pub(super) struct Upstream<S> {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) exchange: Exchange,
+    /// Where its line is.
+    pub(super) place: Place,
     pub(super) stage: Stage,
     pub(super) upstream: Option<Key>,
     pub(super) pool: PoolId,
-    /// The backend that it is counted at.
+    /// The backend that it is tried at.
     pub(super) backend: Option<BackendId>,
+    /// What it is counted in there.
+    pub(super) counted: Counted,
     /// It is the one request that tries a backend which is out.
     pub(super) trial: bool,
     /// Hash of the key that chooses its backend.

@@ -6,6 +6,7 @@
 //! already there is passed on when that is answered.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -13,7 +14,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 use mio::net::TcpStream;
 
-use crate::balance::Padded;
+use super::pump::Settings;
+use crate::balance::{Padded, Table};
 use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::transport::Newcomer;
@@ -29,6 +31,23 @@ pub enum Command {
     MakeRoom(BackendId),
     /// There may be room for the first of the line for this pool.
     TakeTurn(PoolId),
+    /// Take over a new configuration.
+    Renew(Box<Renewal>),
+}
+
+/// What a reload brings one worker.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The next table.
+    pub table: Arc<Table>,
+    /// The next settings.
+    pub settings: Arc<Settings>,
+    /// Listeners to begin with, by number.
+    pub opened: Vec<(u16, TcpListener)>,
+    /// Numbers of the listeners to empty and close.
+    pub closed: Vec<u16>,
+    /// Told when all of it is done.
+    pub done: Sender<()>,
 }
 
 /// Set in the count of a worker that takes nobody over any more.
@@ -57,6 +76,16 @@ impl Crew {
         for (sender, waker) in &self.ways {
             // A worker that does not take it any more has ended.
             let _ = sender.send(Command::Drain);
+            waker.wake()?;
+        }
+        Ok(())
+    }
+
+    /// Gives each worker its part of a new configuration.
+    pub fn renew(&self, parts: impl Iterator<Item = Renewal>) -> io::Result<()> {
+        for ((sender, waker), part) in self.ways.iter().zip(parts) {
+            // A worker that does not take it any more has ended.
+            let _ = sender.send(Command::Renew(Box::new(part)));
             waker.wake()?;
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::token::Token;
 use super::trust::Outcome;
+use crate::balance::choice::Counted;
 use crate::balance::{Ask, Choice};
 use crate::buffer::Buffer;
 use crate::exchange::{Cause, Standing, Verdict};
@@ -33,8 +34,9 @@ impl<N: Net> Pump<N> {
             Choice::Full => return Err(Cause::BackendFull),
             Choice::None => return Err(Cause::NoBackend),
         };
-        let chosen = self.table.backend(backend);
-        chosen.tally(self.worker).request();
+        let (chosen, counted) = (self.table.backend(backend), Counted::by(pool));
+        chosen.tally(self.worker).request(flight.retries < pool.config().retry.retries);
+        flight.counted = counted;
         (flight.backend, flight.trial, flight.sent) = (Some(backend), trial, false);
         (flight.tried_at, flight.first_address) = (self.now_us, chosen.preferred() as u16);
         while let Some(up_key) = self.idle.pop(backend) {
@@ -94,7 +96,7 @@ impl<N: Net> Pump<N> {
             let flight = &mut self.flights[flight_key];
             flight.upstream = Some(up_key);
             flight.stage = Stage::Connecting { addresses: tried as u16 + 1 };
-            self.arm(key, self.settings.timeouts.connect.as_millis() as u64);
+            self.arm(key, self.line(flight_key).timeouts.connect.as_millis() as u64);
             return Ok(());
         }
         Err(failure)

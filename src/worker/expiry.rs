@@ -25,10 +25,11 @@ impl<N: Net> Pump<N> {
 
     /// Waits for the peer of a body or a tunnel to take or send more.
     pub(super) fn arm_stall(&mut self, key: Key) {
-        let flight = self.downstreams[key].flight.and_then(|f| self.flights.get(f));
-        let tunnel = flight.is_some_and(|flight| flight.exchange.is_tunnel());
-        let timeouts = &self.settings.timeouts;
-        let wait = if tunnel { timeouts.tunnel } else { timeouts.stall };
+        let wait = match self.downstreams[key].flight {
+            Some(flight) if self.flights[flight].exchange.is_tunnel() => self.line(flight).timeouts.tunnel,
+            Some(flight) => self.line(flight).timeouts.stall,
+            None => self.settings.timeouts.stall,
+        };
         self.arm(key, wait.as_millis() as u64);
     }
 
@@ -41,7 +42,7 @@ impl<N: Net> Pump<N> {
         let timeouts = &self.settings.timeouts;
         // What came of the next request in the same read is on its way from now on.
         let begun = self.downstreams[key].input.is_some();
-        let wait = match (self.draining, begun) {
+        let wait = match (self.draining || self.is_left_behind(key), begun) {
             (true, _) => crate::limits::DRAIN_GRACE,
             (false, true) => timeouts.head,
             (false, false) => timeouts.idle,
@@ -107,7 +108,7 @@ impl<N: Net> Pump<N> {
         let Some(flight_key) = down.flight else { return };
         let flight = &self.flights[flight_key];
         let held = |pipe: &Option<Pipe>| pipe.as_ref().is_some_and(|pipe| pipe.held() > 0);
-        let response = self.settings.timeouts.response;
+        let response = self.line(flight_key).timeouts.response;
         let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
         let cause = match flight.stage {
             Stage::Delay => {

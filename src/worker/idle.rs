@@ -18,6 +18,11 @@ impl Stacks {
         Self { stacks: vec![Vec::new(); backends], len: 0, most }
     }
 
+    /// Room for so many backends.
+    pub(super) fn grow(&mut self, backends: usize) {
+        self.stacks.resize_with(self.stacks.len().max(backends), Vec::new);
+    }
+
     /// Takes the connection used last: the likeliest alive, with the widest window.
     pub(super) fn pop(&mut self, backend: BackendId) -> Option<Key> {
         let top = self.stacks[backend.index()].pop();

@@ -15,7 +15,7 @@ use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::stats::{Block, Counter};
-use crate::sys::alarm::Alarm;
+use crate::sys::{self, alarm::Alarm};
 use crate::transport::{Net, Newcomer};
 
 mod connection;
@@ -23,6 +23,7 @@ pub mod crew;
 mod dispatch;
 mod expiry;
 mod flush;
+mod generation;
 mod idle;
 pub mod pump;
 mod queue;
@@ -36,8 +37,8 @@ pub mod token;
 mod trust;
 
 pub use connection::Ready;
-pub use crew::Crew;
 use crew::{Command, Place};
+pub use crew::{Crew, Renewal};
 pub use pump::{Pump, Settings};
 pub use token::Token;
 
@@ -46,6 +47,12 @@ pub use token::Token;
 pub struct Sockets {
     registry: Registry,
     place: Place,
+}
+
+impl Sockets {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
 }
 
 impl Net for Sockets {
@@ -90,6 +97,8 @@ impl Net for Sockets {
 /// A listener with what is known of its queue.
 #[derive(Debug)]
 struct Listener {
+    /// What its connections know it by.
+    number: u16,
     socket: TcpListener,
     /// The queue may hold connections.
     ready: bool,
@@ -123,8 +132,8 @@ pub struct Worker {
 /// What [`workers`] builds each worker from.
 #[derive(Debug)]
 pub struct Parts {
-    /// One listener for each listening address, in that order.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Its own listener for each listening address, by number.
+    pub listeners: Vec<(u16, std::net::TcpListener)>,
     /// Its counters.
     pub stats: Arc<Block>,
 }
@@ -174,13 +183,14 @@ pub fn workers(
     Ok((workers, crew))
 }
 
-fn watch(sockets: Vec<std::net::TcpListener>, registry: &Registry) -> io::Result<Vec<Listener>> {
-    let watch = |(i, socket)| {
+fn watch(sockets: Vec<(u16, std::net::TcpListener)>, registry: &Registry) -> io::Result<Vec<Listener>> {
+    let watch = |(number, socket)| {
         let mut socket = TcpListener::from_std(socket);
-        registry.register(&mut socket, mio::Token(Token::Listener(i).pack()), Interest::READABLE)?;
-        Ok(Listener { socket, ready: false })
+        let token = mio::Token(Token::Listener(usize::from(number)).pack());
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Listener { number, socket, ready: false })
     };
-    sockets.into_iter().enumerate().map(watch).collect()
+    sockets.into_iter().map(watch).collect()
 }
 
 impl Worker {
@@ -212,7 +222,13 @@ impl Worker {
                 failed: event.is_error(),
             };
             match Token::unpack(event.token().0) {
-                Token::Listener(i) => self.listeners.iter_mut().skip(i).take(1).for_each(|l| l.ready = true),
+                Token::Listener(number) => {
+                    let mut listeners = self.listeners.iter_mut();
+                    listeners
+                        .find(|l| usize::from(l.number) == number)
+                        .into_iter()
+                        .for_each(|l| l.ready = true);
+                }
                 Token::Wake => woken = true,
                 Token::Alarm => self.alarm_at = u64::MAX,
                 token => self.pump.event(token, ready),
@@ -276,7 +292,7 @@ impl Worker {
                         self.pump.accepted(Newcomer {
                             stream,
                             peer: peer.ip(),
-                            listener: i as u16,
+                            listener: self.listeners[i].number,
                             counted: false,
                             requests: 0,
                         });
@@ -319,19 +335,38 @@ impl Worker {
                 Command::Adopt(newcomer) => self.pump.adopt(newcomer),
                 Command::MakeRoom(backend) => self.pump.make_room(backend),
                 Command::TakeTurn(pool) => self.pump.take_turn(pool),
+                Command::Renew(renewal) => self.renew(*renewal),
             }
         }
     }
 
+    /// Takes over a new configuration. A listener that is closed is emptied before.
+    fn renew(&mut self, renewal: Renewal) {
+        let Renewal { table, settings, opened, closed, done } = renewal;
+        self.empty(|listener| closed.contains(&listener.number));
+        self.pump.replace(table, settings);
+        match watch(opened, self.pump.net().registry()) {
+            Ok(listeners) => self.listeners.extend(listeners),
+            Err(error) => log::error!("a new listener cannot be watched: {error}"),
+        }
+        self.pump.refresh();
+        // Nobody waits for it any more if this took too long.
+        let _ = done.send(());
+    }
+
     /// Closing a listener resets the connections in its queue, so they are accepted first.
-    fn drain(&mut self) {
-        for listener in &mut self.listeners {
-            crate::sys::socket::refuse_new(&listener.socket);
+    fn empty(&mut self, which: impl Fn(&Listener) -> bool) {
+        for listener in self.listeners.iter_mut().filter(|listener| which(listener)) {
+            sys::socket::refuse_new(&listener.socket);
             listener.ready = true;
         }
         self.paused_until = 0;
         while self.accept() {}
-        self.listeners.clear();
+        self.listeners.retain(|listener| !which(listener));
+    }
+
+    fn drain(&mut self) {
+        self.empty(|_| true);
         self.place.retire();
         self.pump.drain();
         self.pump.run_queue();

@@ -6,14 +6,16 @@ use std::mem;
 use std::sync::Arc;
 
 use super::connection::{Downstream, Flight, Phase, Ready, Upstream};
+use super::generation::Past;
 use super::idle::Stacks;
 use super::queue::Lines;
 use super::scratch::Scratch;
 use super::token::Token;
-use crate::balance::{Clients, Eligible, Patience, Pool, RateLimiter, Table};
+use crate::balance::{Clients, Eligible, Patience, Pool, Table};
 use crate::buffer;
-use crate::config::{Limits, Network, Timeouts};
-use crate::exchange::Wanted;
+use crate::config::{ErrorPage, Limits, Network, Timeouts};
+use crate::exchange::Site;
+use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::slab::{Key, Slab};
@@ -25,10 +27,10 @@ use crate::transport::{Net, Newcomer, Pipe};
 pub struct Settings {
     /// See [`Timeouts`].
     pub timeouts: Timeouts,
-    /// What is looked for in each request.
-    pub wanted: Wanted,
-    /// Requests that each client may bring, where they are limited.
-    pub rate: Option<Arc<RateLimiter>>,
+    /// What becomes of requests, by the number of the listener that they come to.
+    pub sites: Vec<Arc<Site>>,
+    /// Bodies of our own error replies; of several for one status the first counts.
+    pub error_pages: Vec<ErrorPage>,
     /// Path answered with `status`.
     pub status_path: Option<String>,
     /// Makes the short status.
@@ -38,13 +40,11 @@ pub struct Settings {
     /// Clients whose forwarding fields are kept.
     pub trust: Vec<Network>,
     /// Connections of each client address, where they are limited.
-    pub clients: Option<Clients>,
+    pub clients: Option<Arc<Clients>>,
     /// Client connections of all workers together; accepting pauses there.
     pub connections: u64,
     /// Never sleep: the lowest latency, for a whole core.
     pub busy_poll: bool,
-    /// Each listener's address as text, for requests that name no host.
-    pub locals: Vec<String>,
 }
 
 impl Default for Settings {
@@ -52,8 +52,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             timeouts: Timeouts::default(),
-            wanted: Wanted::default(),
-            rate: None,
+            sites: vec![Arc::new(Site::to_pool(PoolId(0)))],
+            error_pages: Vec::new(),
             status_path: None,
             status: Box::new(String::new),
             limits: Limits::default(),
@@ -61,7 +61,6 @@ impl Default for Settings {
             clients: None,
             connections: u64::MAX,
             busy_poll: false,
-            locals: vec!["localhost".into()],
         }
     }
 }
@@ -91,6 +90,11 @@ pub struct Pump<N: Net> {
     pub(super) net: N,
     pub(super) table: Arc<Table>,
     pub(super) settings: Arc<Settings>,
+    /// Counts the settings that were replaced.
+    pub(super) generation: u32,
+    pub(super) past: Vec<Past>,
+    /// Decides where a route leads to several pools.
+    pub(super) dice: fastrand::Rng,
     pub(super) stats: Arc<Block>,
     pub(super) downstreams: Slab<Downstream<N::Stream>>,
     pub(super) upstreams: Slab<Upstream<N::Stream>>,
@@ -130,6 +134,9 @@ impl<N: Net> Pump<N> {
         let eligible = table.pools().iter().map(|pool| Eligible::new(&table, pool, seed(pool))).collect();
         Self {
             worker,
+            generation: 0,
+            past: Vec::new(),
+            dice: fastrand::Rng::with_seed(worker as u64),
             net,
             idle: Stacks::new(backends, settings.limits.backend_idle),
             eligible,

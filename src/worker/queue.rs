@@ -32,6 +32,10 @@ impl Lines {
         Self((0..pools).map(|_| VecDeque::new()).collect())
     }
 
+    pub(super) fn grow(&mut self, pools: usize) {
+        self.0.resize_with(self.0.len().max(pools), VecDeque::new);
+    }
+
     fn place(&self, pool: PoolId, flight: Key) -> Option<usize> {
         self.0[pool.index()].iter().position(|waiter| waiter.flight == flight)
     }

@@ -40,6 +40,7 @@ impl<N: Net> Pump<N> {
         self.settle(key, Outcome::Void);
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
+        self.leave_generation(flight.place);
         // A backend that answered early still waits for the rest of the request.
         let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
         flight.request.into_iter().for_each(|buffer| self.pool.give(buffer));
@@ -58,7 +59,8 @@ impl<N: Net> Pump<N> {
         let backend = up.backend;
         let idle = self.idle_time(backend, flight.exchange.idle_most());
         let wanted_elsewhere = std::mem::take(&mut self.room_wanted[backend.index()]);
-        let kept = keep_upstream && clean && idle > 0 && !self.draining && !wanted_elsewhere;
+        let unwanted = wanted_elsewhere || self.draining || self.table.backend(backend).is_leaving();
+        let kept = keep_upstream && clean && idle > 0 && !unwanted;
         if kept && self.idle.push(backend, up_key) {
             let up = &mut self.upstreams[up_key];
             (up.owner, up.reused, up.idle_since, up.idle_until) = (None, true, self.now, self.now + idle);

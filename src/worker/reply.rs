@@ -1,16 +1,20 @@
 //! Answers that come from us.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Phase;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
-use crate::exchange::{Cause, Exchange, Local};
+use crate::exchange::{Act, Cause, Exchange, Local};
 use crate::proto::h1::Refusal;
 use crate::proto::h1::reply::{Reply, reason};
 use crate::proto::h1::response::Connection;
 use crate::slab::Key;
 use crate::transport::Net;
+
+/// What a 405 names.
+const ALLOW: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
 
 impl<N: Net> Pump<N> {
     /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
@@ -30,15 +34,13 @@ impl<N: Net> Pump<N> {
     ) -> Flow {
         self.stats.failed(cause);
         self.log_failure(key, cause, format_args!("answered with {status}"));
-        let reason = reason(status);
-        let body = format!("{status} {reason}: {}\n", cause.text());
+        let (body, content_type) = self.error_body(status, cause);
         let fields = match status {
-            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
+            405 => ALLOW,
             429 | 503 => "Retry-After: 1\r\n",
             _ => "",
         };
-        let reply =
-            Reply { status, content_type: "text/plain; charset=utf-8", fields, body: body.as_bytes() };
+        let reply = Reply { status, content_type: &content_type, fields, body: &body };
         let down = &mut self.downstreams[key];
         let Some(flight_key) = down.flight.take() else {
             return self.send_reply(s, key, &reply, to_head, Connection::Close, true);
@@ -66,13 +68,8 @@ impl<N: Net> Pump<N> {
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
         let fields = format!("Retry-After: {seconds}\r\n");
-        let body = format!("429 {}: {}\n", reason(429), cause.text());
-        let reply = Reply {
-            status: 429,
-            content_type: "text/plain; charset=utf-8",
-            fields: &fields,
-            body: body.as_bytes(),
-        };
+        let (body, content_type) = self.error_body(429, cause);
+        let reply = Reply { status: 429, content_type: &content_type, fields: &fields, body: &body };
         self.reply(s, key, &reply, exchange)
     }
 
@@ -92,7 +89,8 @@ impl<N: Net> Pump<N> {
 
     /// The connection has had as many requests as it may have.
     pub(super) fn was_last_request(&self, key: Key) -> bool {
-        self.settings.limits.requests.is_some_and(|most| self.downstreams[key].requests >= most)
+        let most = self.settings.limits.requests;
+        most.is_some_and(|most| self.downstreams[key].requests >= most) || self.is_left_behind(key)
     }
 
     pub(super) fn send_reply(
@@ -141,26 +139,59 @@ impl<N: Net> Pump<N> {
         scratch: &mut Scratch,
         key: Key,
         exchange: &Exchange,
+        line: usize,
         local: Local,
     ) -> Flow {
-        let status;
-        let reply = match local {
-            Local::Status => {
-                status = (self.settings.status)();
-                Reply {
-                    status: 200,
-                    content_type: "application/json",
-                    fields: "Cache-Control: no-store\r\n",
-                    body: status.as_bytes(),
-                }
+        let settings = Arc::clone(&self.settings);
+        let site = &settings.sites[usize::from(self.downstreams[key].listener)];
+        let (status, fields);
+        let reply = match (local, &site.lines[line].action) {
+            (Local::Status, _) => {
+                status = (settings.status)();
+                let fields = "Cache-Control: no-store\r\n";
+                Reply { status: 200, content_type: "application/json", fields, body: status.as_bytes() }
             }
-            Local::MaxForwards { trace } => Reply {
+            (Local::MaxForwards { trace }, _) => Reply {
                 status: if trace { 405 } else { 200 },
                 content_type: "text/plain",
-                fields: if trace { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" },
+                fields: if trace { ALLOW } else { "" },
                 body: b"",
             },
+            (Local::Redirect(status, location), _) => {
+                fields = format!("Location: {}\r\n", String::from_utf8_lossy(&location));
+                Reply { status, content_type: "text/plain", fields: &fields, body: b"" }
+            }
+            (Local::Line, Act::Fixed(fixed)) => Reply {
+                status: fixed.status,
+                content_type: &fixed.content_type,
+                fields: "",
+                body: fixed.body.as_bytes(),
+            },
+            (Local::Line, _) => {
+                return self.reply_nobody(scratch, key, exchange);
+            }
         };
         self.reply(scratch, key, &reply, exchange)
+    }
+
+    /// No route means this request.
+    fn reply_nobody(&mut self, s: &mut Scratch, key: Key, exchange: &Exchange) -> Flow {
+        let cause = Cause::NoRoute;
+        self.stats.failed(cause);
+        self.log_failure(key, cause, format_args!("answered with 404"));
+        let (body, content_type) = self.error_body(404, cause);
+        let reply = Reply { status: 404, content_type: &content_type, fields: "", body: &body };
+        self.reply(s, key, &reply, exchange)
+    }
+
+    /// The body of an error reply, and its type.
+    fn error_body(&self, status: u16, cause: Cause) -> (Vec<u8>, String) {
+        match self.settings.error_pages.iter().find(|page| page.statuses.contains(status)) {
+            Some(page) => (page.body.clone(), page.content_type.clone()),
+            None => {
+                let text = format!("{status} {}: {}\n", reason(status), cause.text());
+                (text.into_bytes(), "text/plain; charset=utf-8".to_owned())
+            }
+        }
     }
 }

@@ -1,15 +1,15 @@
 //! The request's way: from the client's bytes to the backend's socket.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use crate::balance::choice::Counted;
 use crate::balance::hash;
 use crate::config::Limits;
-use crate::exchange::{Cause, Exchange, Found, Opened, Rules, Took};
+use crate::exchange::{Cause, Exchange, Found, Local, Opened, Rules, Took};
 use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::request::Forwarded;
@@ -68,10 +68,11 @@ impl<N: Net> Pump<N> {
         let down = &mut self.downstreams[key];
         down.scanned = 0;
         down.requests += 1;
+        let site = &self.settings.sites[usize::from(down.listener)];
         let forwarded = Forwarded {
             client: down.peer,
             scheme: "http",
-            local: &self.settings.locals[usize::from(down.listener)],
+            local: &site.local,
             trusted: down.trusted,
             id: &self.request_ids.next(self.unix_began + self.now),
         };
@@ -80,27 +81,30 @@ impl<N: Net> Pump<N> {
             forwarded,
             status_path: self.settings.status_path.as_deref(),
             limits: &self.settings.limits,
-            wanted: &self.settings.wanted,
+            site,
+            dice: self.dice.u64(..),
         };
-        let Opened { mut exchange, found, local } = match Exchange::open(&input[start..end], &rules, out) {
-            Ok(opened) => opened,
-            Err(refusal) => return self.refuse(scratch, key, refusal),
-        };
+        let Opened { mut exchange, line, pool, found, clients, local } =
+            match Exchange::open(&input[start..end], &rules, out) {
+                Ok(opened) => opened,
+                Err(refusal) => return self.refuse(scratch, key, refusal),
+            };
         let took = match exchange.request(&input[end..], out) {
             Ok(took) => took,
             Err(refusal) => return self.refuse(scratch, key, refusal),
         };
         let took = Took { consumed: end + took.consumed, pass: end + took.pass.start..end + took.pass.end };
         down.input = scratch.rest(took.consumed, &mut self.pool);
-        if let Some(local) = local {
-            return self.reply_locally(scratch, key, &exchange, local);
-        }
-        if let (Some(rate), Some(client)) = (&self.settings.rate, found.rate)
-            && let Err(wait) = rate.admit_hash(client, self.now_us)
-        {
+        let rates = site.lines[line].rates.iter().zip(clients);
+        let refused =
+            rates.filter_map(|((_, rate), client)| rate.admit_hash(client, self.now_us).err()).max();
+        if let Some(wait) = refused {
             return self.reply_limited(scratch, key, &exchange, wait);
         }
-        let flight = self.insert_flight(exchange, found, self.downstreams[key].peer);
+        let Some(pool) = pool else {
+            return self.reply_locally(scratch, key, &exchange, line, local.unwrap_or(Local::Line));
+        };
+        let flight = self.insert_flight(key, exchange, line, pool, found);
         let down = &mut self.downstreams[key];
         (down.phase, down.flight) = (Phase::Flight, Some(flight));
         let pool = self.flights[flight].pool;
@@ -114,18 +118,28 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    fn insert_flight(&mut self, exchange: Exchange, found: Found, peer: IpAddr) -> Key {
-        let pool = self.table.pool(PoolId(0));
-        let client = pool.affinity().map(|_| hash::hash_address(peer));
+    fn insert_flight(
+        &mut self,
+        key: Key,
+        exchange: Exchange,
+        line: usize,
+        pool: PoolId,
+        found: Found,
+    ) -> Key {
+        let place = self.place(key, line);
+        let pool = self.table.pool(pool);
+        let client = pool.affinity().map(|_| hash::hash_address(self.downstreams[key].peer));
         let remembered = || pool.affinity()?.get(client?, self.now);
         self.stats.add(Counter::Flights, 1);
         self.flights.insert(Flight {
             whole: exchange.request_done(),
             exchange,
+            place,
             stage: Stage::Delay,
             upstream: None,
             pool: pool.id(),
             backend: None,
+            counted: Counted::default(),
             trial: false,
             key: found.hash,
             sticky: found.cookie.map_or_else(remembered, |value| pool.backend_of(value)),
@@ -272,7 +286,7 @@ impl<N: Net> Pump<N> {
         let flight = &self.flights[flight_key];
         let sent = flight.request.as_ref().is_none_or(crate::buffer::Buffer::is_empty);
         if sent && flight.exchange.awaits_backend() && !flight.exchange.is_tunnel() {
-            let response = self.settings.timeouts.response;
+            let response = self.line(flight_key).timeouts.response;
             let one_try = self.try_timeout(flight).unwrap_or(response);
             self.arm(key, response.min(one_try).as_millis() as u64);
         } else {
@@ -288,10 +302,11 @@ impl<N: Net> Pump<N> {
 
     /// A body must bring so many bytes a second, looked at over each time that it may stand still.
     pub(super) fn body_is_too_slow(&mut self, flight_key: Key, came: usize) -> bool {
+        let stall = self.line(flight_key).timeouts.stall.as_millis() as u64;
         let flight = &mut self.flights[flight_key];
         flight.body_bytes += came as u64;
         let (span, rate) = (self.now - flight.body_since, self.settings.limits.body_rate);
-        if flight.exchange.is_tunnel() || span < self.settings.timeouts.stall.as_millis() as u64 {
+        if flight.exchange.is_tunnel() || span < stall {
             return false;
         }
         let slow = flight.body_bytes < rate.saturating_mul(span) / 1_000 && !flight.exchange.request_done();

@@ -1,6 +1,7 @@
 //! The response's way: from the backend's bytes to the client's socket.
 
 use super::connection::{Phase, Read, Stage, read};
+use super::generation;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::buffer::Buffer;
@@ -95,7 +96,13 @@ impl<N: Net> Pump<N> {
         let awaited = flight.exchange.awaits_backend();
         let (input, out) = scratch.split();
         let pool = self.table.pool(flight.pool);
-        let taking = Taking { keep, added: flight.cookie(pool), again: flight.statuses_to_retry(pool) };
+        let line = generation::line(&self.settings, &self.past, flight.place);
+        let taking = Taking {
+            keep,
+            edits: &line.response,
+            added: flight.cookie(pool),
+            again: flight.statuses_to_retry(pool, self.now, || self.table.requests(pool)),
+        };
         let took = match flight.exchange.response(input, scanned, &taking, out) {
             Ok(took) => took,
             Err(cause) => return self.fail(scratch, key, cause),
@@ -117,10 +124,11 @@ impl<N: Net> Pump<N> {
             (flight.body_since, flight.body_bytes) = (self.now, 0);
         }
         let done = flight.exchange.is_done();
+        let line = generation::line(&self.settings, &self.past, flight.place);
         let wait = match (flight.exchange.is_tunnel(), flight.exchange.response_begun()) {
-            (true, _) => self.settings.timeouts.tunnel,
-            (false, true) => self.settings.timeouts.stall,
-            (false, false) => self.settings.timeouts.response,
+            (true, _) => line.timeouts.tunnel,
+            (false, true) => line.timeouts.stall,
+            (false, false) => line.timeouts.response,
         };
         if self.send_down(key, scratch.joined(&took)) == Flow::Over {
             return Flow::Over;
@@ -162,7 +170,7 @@ impl<N: Net> Pump<N> {
         let exchange = &self.flights[flight_key].exchange;
         let (keep, unread) = (exchange.keeps_downstream(), exchange.request_unread());
         let keep_upstream = exchange.keeps_upstream();
-        if self.was_last_request(key) {
+        if self.was_last_request(key) && !self.is_left_behind(key) {
             self.stats.add(Counter::RequestsSpent, 1);
         }
         self.settle(flight_key, self.outcome(flight_key));

@@ -115,7 +115,7 @@ impl<N: Net> Pump<N> {
             let (from, to) = (self.upstreams[up_key].ready, self.downstreams[key].ready);
             return Some(waits(held, from, to));
         }
-        self.arm(key, self.settings.timeouts.stall.as_millis() as u64);
+        self.arm(key, self.line(flight_key).timeouts.stall.as_millis() as u64);
         Some(Flow::Moved)
     }
 
@@ -161,7 +161,7 @@ impl<N: Net> Pump<N> {
             let (from, to) = (self.downstreams[key].ready, self.upstreams[up_key].ready);
             return Some(waits(held, from, to));
         }
-        let timeouts = &self.settings.timeouts;
+        let timeouts = &self.line(flight_key).timeouts;
         let wait = if held == 0 && rest == 0 { timeouts.response } else { timeouts.stall };
         self.arm(key, wait.as_millis() as u64);
         Some(Flow::Moved)

@@ -34,9 +34,15 @@ impl Flight {
     }
 
     /// Answers that are thrown away for another try.
-    pub(super) fn statuses_to_retry<'p>(&self, pool: &'p Pool) -> &'p Statuses {
+    pub(super) fn statuses_to_retry<'p>(
+        &self,
+        pool: &'p Pool,
+        now: u64,
+        requests: impl FnOnce() -> u64,
+    ) -> &'p Statuses {
         let statuses = &pool.config().retry.statuses;
-        if !statuses.is_empty() && self.may_go_again() { statuses } else { &NONE }
+        let may = !statuses.is_empty() && self.may_go_again() && pool.budget().allows(now, requests());
+        if may { statuses } else { &NONE }
     }
 
     /// The field that makes the client stick to the backend that answers; empty where it does already, or is to
@@ -96,7 +102,7 @@ impl<N: Net> Pump<N> {
         let Some(backend) = flight.backend.take() else { return };
         let (trial, pool_id) = (std::mem::take(&mut flight.trial), flight.pool);
         let pool = self.table.pool(pool_id);
-        choice::leave(&self.table, pool, backend);
+        choice::leave(&self.table, pool, backend, std::mem::take(&mut flight.counted));
         match outcome {
             Outcome::Answered => self.table.succeeded(backend),
             Outcome::Failed(cause) => self.failed(backend, trial, cause.code()),

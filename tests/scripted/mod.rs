@@ -177,11 +177,8 @@ impl Balancer {
         };
         let addresses = (0..backends).map(|i| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1 + i))]).collect();
         let table = Arc::new(Table::new(vec![(pool, addresses)], 1));
-        let settings = Arc::new(Settings {
-            status_path: Some(limits::STATUS_PATH.to_owned()),
-            locals: vec!["127.0.0.1:8080".to_owned()],
-            ..Settings::default()
-        });
+        let settings =
+            Arc::new(Settings { status_path: Some(limits::STATUS_PATH.to_owned()), ..Settings::default() });
         let kernel = Kernel { lines: Vec::new(), calls: Vec::new(), room, asked: None, writable: Vec::new() };
         let kernel = Rc::new(RefCell::new(kernel));
         let pump = Pump::new(0, Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));

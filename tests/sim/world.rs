@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use evenkeel::balance::Table;
 use evenkeel::config::{Algorithm, Timeouts};
-use evenkeel::exchange::Wanted;
-use evenkeel::id::BackendId;
+use evenkeel::exchange::{Act, Line, Share, Site, Wanted};
+use evenkeel::id::{BackendId, PoolId};
 use evenkeel::limits;
 use evenkeel::stats::{Block, Counter};
 use evenkeel::transport::Newcomer;
@@ -92,13 +92,16 @@ impl World {
             Algorithm::Hash { key, .. } => Some(key.clone()),
             _ => None,
         };
+        let share = Share { pool: PoolId(0), until: 1, wanted: Wanted { hash, ..Wanted::default() } };
+        let line = Line { action: Act::Pools([share].into()), timeouts, ..Line::to_pool(PoolId(0)) };
+        let local = "sim.local:80".to_owned();
+        let site = Site { local, lines: [line].into(), ..Site::to_pool(PoolId(0)) };
         let settings = Arc::new(Settings {
-            wanted: Wanted { hash, ..Wanted::default() },
+            sites: vec![Arc::new(site)],
             timeouts,
             limits,
             status_path: Some("/lb-status".into()),
             status: Box::new(|| "{}".into()),
-            locals: vec!["sim.local:80".into()],
             ..Settings::default()
         });
         wires.say(|| format!("{timeouts:?} {:?} {limits:?}", table.pools()[0].config()));

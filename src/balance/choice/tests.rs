@@ -35,7 +35,8 @@ fn chosen(choice: Choice) -> usize {
 }
 
 fn end(table: &Table, choice: Choice) {
-    leave(table, &table.pools()[0], BackendId(chosen(choice) as u16));
+    let pool = &table.pools()[0];
+    leave(table, pool, BackendId(chosen(choice) as u16), Counted::by(pool));
 }
 
 /// So many choices, each ended at once, and how many fell to each.

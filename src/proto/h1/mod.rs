@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod chunk;
+pub mod edits;
 pub mod field;
 pub mod reply;
 pub mod request;

@@ -27,35 +27,58 @@ impl Reply<'_> {
         out.extend_from_slice(self.content_type.as_bytes());
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.fields.as_bytes());
-        copy::framing(super::Framing::Length(self.body.len() as u64), out);
+        // RFC 9110 section 8.6: a 204 has no Content-Length, and neither it nor a 304 a body.
+        let bodiless = matches!(self.status, 204 | 304);
+        if !bodiless {
+            copy::framing(super::Framing::Length(self.body.len() as u64), out);
+        }
         out.extend_from_slice(match connection {
             Connection::Kept => b"\r\n",
             Connection::KeptHttp10 => b"Connection: keep-alive\r\n\r\n",
             Connection::Close => b"Connection: close\r\n\r\n",
         });
-        if !to_head {
+        if !to_head && !bodiless {
             out.extend_from_slice(self.body);
         }
     }
 }
 
-/// The reason phrase of a status that we send (RFC 9110 section 15).
+/// The reason phrase of a status (RFC 9110 section 15, RFC 6585); for others only its class.
 pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        418 => "I'm a teapot",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        200..=299 => "Success",
+        300..=399 => "Redirection",
         _ => "Error",
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use httparse::Header;
 
+use super::edits::{Changes, Edits};
 use super::field::{self, Name};
 use super::head::{self, Facts};
 use super::target::{self, Target};
@@ -224,13 +225,15 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 
     /// Appends the head as the backend is to see it.
-    pub fn write(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
-        let from = self.write_start_line(forwarded, out);
+    pub fn write(&self, forwarded: &Forwarded<'_>, changes: &Changes<'_>, out: &mut Vec<u8>) {
+        let edits = changes.edits;
+        let from = self.write_start_line(forwarded, changes, out);
         let kept = if forwarded.trusted { self.kept() } else { Theirs::default() };
         let theirs = self.theirs.host | self.theirs.scheme | self.theirs.id | self.theirs.other;
         let dropped = self.facts.dropped | (theirs & !(kept.host | kept.scheme | kept.id | kept.other));
-        copy::fields(self.head, from, self.fields, dropped, out);
-        self.write_forwarded(forwarded, kept, out);
+        copy::fields(self.head, from, self.fields, dropped | edits.dropped(self.fields), out);
+        out.extend_from_slice(edits.added());
+        self.write_forwarded(forwarded, kept, edits, out);
         copy::framing(self.framing, out);
         if let Some(hops) = self.max_forwards {
             out.extend_from_slice(b"Max-Forwards: ");
@@ -246,20 +249,23 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 
     /// Writes what cannot be copied of request line and Host; gives where in the head copying goes on.
-    fn write_start_line(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) -> usize {
+    fn write_start_line(&self, forwarded: &Forwarded<'_>, changes: &Changes<'_>, out: &mut Vec<u8>) -> usize {
         let line_end = self.method.len() + " ".len() + self.raw_target_len() + " HTTP/1.1\r\n".len();
         let absolute = matches!(self.target, Target::Absolute { .. });
-        if self.version == Version::Http11 && !absolute {
+        if self.version == Version::Http11 && !absolute && changes.rewrite.is_none() {
             return 0;
         }
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
-        if self.path().starts_with('?') {
+        let path = self.path().as_bytes();
+        let (first, rest) = changes.rewrite.map_or((&b""[..], path), |rewrite| rewrite.apply(path));
+        if first.is_empty() && rest.starts_with(b"?") {
             out.push(b'/');
         }
-        out.extend_from_slice(self.path().as_bytes());
+        out.extend_from_slice(first);
+        out.extend_from_slice(rest);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        if absolute || self.authority.is_none() {
+        if (absolute || self.authority.is_none()) && !changes.edits.takes("host") {
             out.extend_from_slice(b"Host: ");
             out.extend_from_slice(self.authority.unwrap_or(forwarded.local.as_bytes()));
             out.extend_from_slice(b"\r\n");
@@ -289,7 +295,32 @@ impl<'h, 'b> Request<'h, 'b> {
         Theirs { host: host & !named, scheme: scheme & !named, id, other: other & !named }
     }
 
-    fn write_forwarded(&self, forwarded: &Forwarded<'_>, kept: Theirs, out: &mut Vec<u8>) {
+    fn write_forwarded(&self, forwarded: &Forwarded<'_>, kept: Theirs, edits: &Edits, out: &mut Vec<u8>) {
+        if !edits.takes("x-forwarded-for") {
+            self.write_forwarded_for(forwarded, out);
+        }
+        if let (Some(host), 0, false) = (self.authority, kept.host, edits.takes("x-forwarded-host")) {
+            out.extend_from_slice(b"X-Forwarded-Host: ");
+            out.extend_from_slice(host);
+            out.extend_from_slice(b"\r\n");
+        }
+        if kept.scheme == 0 && !edits.takes("x-forwarded-proto") {
+            out.extend_from_slice(b"X-Forwarded-Proto: ");
+            out.extend_from_slice(forwarded.scheme.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if kept.id == 0 && !edits.takes("x-request-id") {
+            out.extend_from_slice(b"X-Request-Id: ");
+            out.extend_from_slice(forwarded.id);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(match self.version {
+            Version::Http11 => b"Via: 1.1 evenkeel\r\n",
+            Version::Http10 => b"Via: 1.0 evenkeel\r\n",
+        });
+    }
+
+    fn write_forwarded_for(&self, forwarded: &Forwarded<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if forwarded.trusted {
             let earlier =
@@ -300,22 +331,7 @@ impl<'h, 'b> Request<'h, 'b> {
             }
         }
         write_address(forwarded.client, out);
-        if let (Some(host), 0) = (self.authority, kept.host) {
-            out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
-            out.extend_from_slice(host);
-        }
-        if kept.scheme == 0 {
-            out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-            out.extend_from_slice(forwarded.scheme.as_bytes());
-        }
-        if kept.id == 0 {
-            out.extend_from_slice(b"\r\nX-Request-Id: ");
-            out.extend_from_slice(forwarded.id);
-        }
-        out.extend_from_slice(match self.version {
-            Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
-            Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",
-        });
+        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use httparse::Header;
 
+use super::edits::Edits;
 use super::field::{self, Name};
 use super::head::{self, Facts};
 use super::request::Fields;
@@ -113,11 +114,25 @@ impl<'h, 'b> Response<'h, 'b> {
     }
 
     /// Appends the head as the client is to see it, with a body of that framing behind it; `added` are further
-    /// fields, each with its line end.
-    pub fn write(&self, framing: Framing, connection: Connection, added: &[u8], out: &mut Vec<u8>) {
+    /// fields beside those of `edits`, each with its line end.
+    pub fn write(
+        &self,
+        framing: Framing,
+        connection: Connection,
+        edits: &Edits,
+        added: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         // The version is always our own (RFC 9112 section 2.3); both have the same length.
         out.extend_from_slice(b"HTTP/1.1");
-        copy::fields(self.head, "HTTP/1.1".len(), self.fields, self.facts.dropped, out);
+        copy::fields(
+            self.head,
+            "HTTP/1.1".len(),
+            self.fields,
+            self.facts.dropped | edits.dropped(self.fields),
+            out,
+        );
+        out.extend_from_slice(edits.added());
         out.extend_from_slice(added);
         copy::framing(self.length.map_or(framing, Framing::Length), out);
         match self.upgrade {
@@ -159,7 +174,7 @@ mod tests {
         let mut space = fields();
         let response = Response::parse(head.as_bytes(), to_head, &mut space)?;
         let mut out = Vec::new();
-        response.write(response.framing, connection, b"", &mut out);
+        response.write(response.framing, connection, &Edits::default(), b"", &mut out);
         Ok((response.framing, response.persistent(), String::from_utf8(out).unwrap()))
     }
 

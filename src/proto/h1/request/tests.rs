@@ -1,3 +1,4 @@
+use super::super::edits::Changes;
 use super::*;
 
 const FORWARDED: Forwarded<'_> = Forwarded {
@@ -12,7 +13,7 @@ fn rewrite(head: &str) -> Result<String, Refusal> {
     let mut space = fields();
     let request = Request::parse(head.as_bytes(), &mut space)?;
     let mut out = Vec::new();
-    request.write(&FORWARDED, &mut out);
+    request.write(&FORWARDED, &Changes::NONE, &mut out);
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -48,7 +49,7 @@ fn what_anyone_else_forwards_is_replaced() {
     let mut space = fields();
     let mut out = Vec::new();
     let untrusted = Forwarded { trusted: false, ..FORWARDED };
-    Request::parse(head.as_bytes(), &mut space).unwrap().write(&untrusted, &mut out);
+    Request::parse(head.as_bytes(), &mut space).unwrap().write(&untrusted, &Changes::NONE, &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), format!("GET / HTTP/1.1\r\nHost: a\r\n{OURS}\r\n"));
 }
 

@@ -1,0 +1,276 @@
+//! What is in force: the configuration, the table and the settings made of it, and how one follows another.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use crate::balance::{Clients, RateLimiter, Table};
+use crate::config::{
+    self, Action, Algorithm, BackendUrl, Config, Key, Listener, RateLimit, Rewrite, RouteTimeouts, Sticky,
+    StickyBy,
+};
+use crate::exchange::{Act, Line, Share, Site, Wanted};
+use crate::id::PoolId;
+use crate::proto::h1::edits::Edits;
+use crate::sys;
+use crate::worker::Settings;
+
+/// A listener's number, which its connections know it by, and what is there.
+struct Slot {
+    /// As configured.
+    asked: SocketAddr,
+    /// As bound.
+    bound: SocketAddr,
+    site: Arc<Site>,
+}
+
+/// What is in force.
+pub(super) struct Force {
+    config: Config,
+    table: Arc<Table>,
+    slots: Vec<Slot>,
+    settings: Arc<Settings>,
+    /// Rate limits with what they have counted, so that a reload does not forget it.
+    limiters: Vec<Limiter>,
+    workers: usize,
+}
+
+struct Limiter {
+    of: String,
+    limit: RateLimit,
+    limiter: Arc<RateLimiter>,
+}
+
+/// Sockets that a step opens, each with its listener's number, and listeners that it closes.
+#[derive(Default)]
+pub(super) struct Sockets {
+    pub(super) opened: Vec<(u16, Vec<TcpListener>)>,
+    pub(super) closed: Vec<u16>,
+}
+
+/// Says what addresses a backend has.
+pub(super) type Resolve<'r> = &'r dyn Fn(&BackendUrl) -> Vec<SocketAddr>;
+/// What of the settings does not come from the configuration.
+pub(super) struct Fixtures {
+    pub(super) status: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Client connections in all.
+    pub(super) connections: u64,
+}
+
+/// A listener that cannot be opened.
+pub(super) type Refused = (SocketAddr, io::Error);
+
+impl Force {
+    /// The first one.
+    pub(super) fn new(
+        config: Config,
+        resolve: Resolve<'_>,
+        fixtures: &Fixtures,
+    ) -> Result<(Self, Sockets), Refused> {
+        let workers = config.workers;
+        let mut force = Self {
+            table: Arc::new(Table::new(Vec::new(), workers)),
+            slots: Vec::new(),
+            settings: Arc::default(),
+            limiters: Vec::new(),
+            workers,
+            config: Config { listeners: Vec::new(), pools: Vec::new(), ..config.clone() },
+        };
+        let sockets = force.follow(config, resolve, fixtures, 0)?;
+        Ok((force, sockets))
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The addresses listened on, with the ports the kernel chose.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let open = self.slots.iter().filter(|slot| !slot.site.leaving);
+        open.map(|slot| slot.bound).collect()
+    }
+
+    /// Makes a configuration the one in force, or leaves everything as it is where a listener cannot be opened.
+    pub(super) fn follow(
+        &mut self,
+        config: Config,
+        resolve: Resolve<'_>,
+        fixtures: &Fixtures,
+        now: u64,
+    ) -> Result<Sockets, Refused> {
+        let mut sockets = self.open(&config)?;
+        let addresses = |pool: &config::Pool| pool.backends.iter().map(|b| resolve(&b.url)).collect();
+        let pools = config.pools.iter().map(|pool| (pool.clone(), addresses(pool))).collect();
+        let (table, ids) = self.table.renew(pools, self.workers, now);
+        self.table = Arc::new(table);
+        self.renew_limiters(&config);
+        for listener in &config.listeners {
+            self.renew_slot(&config, listener, &ids, &sockets);
+        }
+        sockets.closed = self.close(&config);
+        self.settings = Arc::new(self.renew_settings(&config, fixtures));
+        self.config = config;
+        Ok(sockets)
+    }
+
+    fn slot(&self, asked: SocketAddr) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.asked == asked && !slot.site.leaving)
+    }
+
+    /// Opens the listeners that are not open; their numbers are those behind the present ones.
+    fn open(&self, config: &Config) -> Result<Sockets, Refused> {
+        let mut sockets = Sockets::default();
+        for listener in &config.listeners {
+            let address = listener.address;
+            if self.slot(address).is_none() {
+                let same_port =
+                    |other: &Listener| other.address.is_ipv4() && other.address.port() == address.port();
+                let only_v6 = config.listeners.iter().any(same_port);
+                let opened = sys::socket::listen(address, only_v6, self.workers);
+                let opened = opened.map_err(|error| (address, error))?;
+                sockets.opened.push(((self.slots.len() + sockets.opened.len()) as u16, opened));
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn renew_slot(&mut self, config: &Config, listener: &Listener, ids: &[PoolId], sockets: &Sockets) {
+        let known = self.slot(listener.address);
+        let bound = match known {
+            Some(at) => self.slots[at].bound,
+            None => {
+                let mut opened = sockets.opened.iter();
+                let own = opened.find(|(number, _)| usize::from(*number) == self.slots.len());
+                let bound = own.and_then(|(_, sockets)| sockets.first()?.local_addr().ok());
+                bound.unwrap_or(listener.address)
+            }
+        };
+        let site = Arc::new(self.site(config, listener, bound, ids));
+        match known {
+            Some(at) => self.slots[at].site = site,
+            None => self.slots.push(Slot { asked: listener.address, bound, site }),
+        }
+    }
+
+    /// The listeners that are not configured any more. Their numbers are not used again: a process is not reloaded
+    /// with ever new addresses.
+    fn close(&mut self, config: &Config) -> Vec<u16> {
+        let mut closed = Vec::new();
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            let stays = config.listeners.iter().any(|listener| listener.address == slot.asked);
+            if !stays && !slot.site.leaving {
+                closed.push(number as u16);
+                slot.site = Arc::new(Site {
+                    leaving: true,
+                    local: slot.site.local.clone(),
+                    routes: config::Routes::default(),
+                    lines: [Line { action: Act::Nobody, ..Line::to_pool(PoolId(0)) }].into(),
+                });
+            }
+        }
+        closed
+    }
+
+    fn renew_settings(&self, config: &Config, fixtures: &Fixtures) -> Settings {
+        let per_client = config.limits.connections_per_client;
+        let known = self.settings.clients.as_ref().filter(|clients| Some(clients.most()) == per_client);
+        let status = Arc::clone(&fixtures.status);
+        Settings {
+            timeouts: config.timeouts,
+            limits: config.limits,
+            trust: config.trust.clone(),
+            clients: known.cloned().or_else(|| per_client.map(|most| Arc::new(Clients::new(most)))),
+            busy_poll: config.busy_poll,
+            connections: fixtures.connections,
+            status_path: config.status_path.clone(),
+            status: Box::new(move || status()),
+            sites: self.slots.iter().map(|slot| Arc::clone(&slot.site)).collect(),
+            error_pages: config.error_pages.clone(),
+        }
+    }
+
+    fn renew_limiters(&mut self, config: &Config) {
+        let whole = config.rate_limit.iter().map(|limit| (String::new(), limit));
+        let routes = config.listeners.iter().flat_map(|listener| {
+            let routes = listener.routes.all().iter();
+            routes.filter_map(|route| Some((limiter_name(listener, &route.name), route.rate_limit.as_ref()?)))
+        });
+        let mut limiters = Vec::new();
+        for (of, limit) in whole.chain(routes) {
+            let known = self.limiters.iter().find(|known| known.of == of && known.limit == *limit);
+            let limiter =
+                known.map_or_else(|| Arc::new(RateLimiter::new(limit)), |known| Arc::clone(&known.limiter));
+            limiters.push(Limiter { of, limit: limit.clone(), limiter });
+        }
+        self.limiters = limiters;
+    }
+
+    fn limiter(&self, of: &str) -> Option<(Key, Arc<RateLimiter>)> {
+        let limiter = self.limiters.iter().find(|limiter| limiter.of == of)?;
+        Some((limiter.limit.key.clone(), Arc::clone(&limiter.limiter)))
+    }
+
+    fn site(&self, config: &Config, listener: &Listener, bound: SocketAddr, ids: &[PoolId]) -> Site {
+        let share =
+            |pool: usize, until| Share { pool: ids[pool], until, wanted: wanted(&config.pools[pool]) };
+        let act = |action: &Action| match action {
+            Action::Pool(pool) => Act::Pools([share(*pool, 1)].into()),
+            Action::Split(shares) => {
+                let mut until = 0;
+                let shares = shares.iter().map(|&(pool, weight)| {
+                    until += u64::from(weight);
+                    share(pool, until)
+                });
+                Act::Pools(shares.collect())
+            }
+            Action::Redirect(redirect) => Act::Redirect(redirect.clone()),
+            Action::Fixed(fixed) => Act::Fixed(fixed.clone()),
+        };
+        let line = |name: String, action: Act, timeouts: RouteTimeouts, rewrite: Option<Rewrite>| Line {
+            rates: [self.limiter(""), self.limiter(&limiter_name(listener, &name))]
+                .into_iter()
+                .flatten()
+                .collect(),
+            name,
+            action,
+            timeouts: timeouts.over(config.timeouts),
+            rewrite,
+            request: Edits::default(),
+            response: Edits::default(),
+        };
+        let routes = listener.routes.all().iter().map(|route| Line {
+            request: Edits::from(&route.request_headers),
+            response: Edits::from(&route.response_headers),
+            ..line(route.name.clone(), act(&route.action), route.timeouts, route.rewrite.clone())
+        });
+        let rest = listener.pool.map_or(Act::Nobody, |pool| act(&Action::Pool(pool)));
+        let rest = line(String::new(), rest, RouteTimeouts::default(), None);
+        let lines = routes.chain([rest]).collect();
+        Site { routes: listener.routes.clone(), local: bound.to_string(), leaving: false, lines }
+    }
+}
+
+fn limiter_name(listener: &Listener, route: &str) -> String {
+    format!("{}/{route}", listener.address)
+}
+
+/// What has to be looked for in each request for this pool.
+fn wanted(pool: &config::Pool) -> Wanted {
+    let hash = match &pool.algorithm {
+        Algorithm::Hash { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    let cookie = match &pool.sticky {
+        Some(Sticky { by: StickyBy::Cookie(cookie), .. }) => Some(cookie.name.clone()),
+        _ => None,
+    };
+    Wanted { hash, cookie }
+}

@@ -1,0 +1,128 @@
+//! What a reload changes under a worker: new settings and a new table, between two ticks. Exchanges keep the
+//! settings they began with to their end.
+
+use std::sync::Arc;
+
+use super::connection::Phase;
+use super::pump::{Pump, Settings};
+use crate::balance::{Eligible, Patience, Table};
+use crate::exchange::Line;
+use crate::id::{BackendId, PoolId};
+use crate::limits;
+use crate::slab::Key;
+use crate::transport::Net;
+
+/// Where an exchange finds its line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    generation: u32,
+    site: u16,
+    line: u32,
+}
+
+/// Settings that were replaced, while exchanges that began with them go on.
+#[derive(Debug)]
+pub(super) struct Past {
+    generation: u32,
+    settings: Arc<Settings>,
+    flights: usize,
+}
+
+/// The line of an exchange, in the settings that it began with.
+pub(super) fn line<'s>(settings: &'s Settings, past: &'s [Past], place: Place) -> &'s Line {
+    let found = past.iter().find(|past| past.generation == place.generation);
+    let settings = found.map_or(settings, |past| &past.settings);
+    &settings.sites[usize::from(place.site)].lines[place.line as usize]
+}
+
+impl<N: Net> Pump<N> {
+    /// The place of a line in the settings of now.
+    pub(super) fn place(&self, key: Key, line: usize) -> Place {
+        Place { generation: self.generation, site: self.downstreams[key].listener, line: line as u32 }
+    }
+
+    /// The line of an exchange.
+    pub(super) fn line(&self, flight: Key) -> &Line {
+        line(&self.settings, &self.past, self.flights[flight].place)
+    }
+
+    /// An exchange is over; settings that it was the last to use go with it.
+    pub(super) fn leave_generation(&mut self, place: Place) {
+        if place.generation == self.generation {
+            return;
+        }
+        for past in self.past.iter_mut().filter(|past| past.generation == place.generation) {
+            past.flights -= 1;
+        }
+        self.past.retain(|past| past.flights > 0);
+    }
+
+    /// Takes over new settings and a new table, in which whatever goes on has kept its number.
+    pub fn replace(&mut self, table: Arc<Table>, settings: Arc<Settings>) {
+        let flights = self.flights.len() - self.past.iter().map(|past| past.flights).sum::<usize>();
+        let settings = std::mem::replace(&mut self.settings, settings);
+        if flights > 0 {
+            self.past.push(Past { generation: self.generation, settings, flights });
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let before = std::mem::replace(&mut self.table, table);
+        self.renew_backends(&before);
+        self.renew_pools(&before);
+        self.close_left_behind();
+    }
+
+    fn renew_backends(&mut self, before: &Table) {
+        let count = self.table.backends().len();
+        self.idle.grow(count);
+        self.patience.resize(count, Patience::default());
+        self.room_wanted.resize(count, false);
+        for at in 0..count {
+            let backend = &self.table.backends()[at];
+            let same = before.backends().get(at).is_some_and(|old| Arc::ptr_eq(old, backend));
+            if !same {
+                self.patience[at] = Patience::default();
+            }
+            if backend.is_gone() {
+                while let Some(up_key) = self.idle.pop(BackendId(at as u16)) {
+                    self.close_upstream(up_key);
+                }
+            }
+        }
+    }
+
+    fn renew_pools(&mut self, before: &Table) {
+        let count = self.table.pools().len();
+        self.lines.grow(count);
+        for at in 0..count {
+            let pool = &self.table.pools()[at];
+            match before.pools().get(at) {
+                Some(old) if Arc::ptr_eq(old, pool) => {}
+                Some(_) => self.eligible[at] = Eligible::new(&self.table, pool, self.seed(pool.id())),
+                None => self.eligible.push(Eligible::new(&self.table, pool, self.seed(pool.id()))),
+            }
+            self.take_turn(PoolId(at as u16));
+        }
+    }
+
+    pub(super) fn seed(&self, pool: PoolId) -> u64 {
+        (self.worker as u64) << 32 | u64::from(pool.0)
+    }
+
+    /// Its listener is gone: it ends with the exchange that it has, or soon.
+    pub(super) fn is_left_behind(&self, key: Key) -> bool {
+        self.settings.sites[usize::from(self.downstreams[key].listener)].leaving
+    }
+
+    fn close_left_behind(&mut self) {
+        if !self.settings.sites.iter().any(|site| site.leaving) {
+            return;
+        }
+        for key in self.downstreams.keys().collect::<Vec<_>>() {
+            let down = &self.downstreams[key];
+            let idle = down.phase == Phase::Head && down.input.is_none() && down.output.is_none();
+            if idle && self.is_left_behind(key) {
+                self.arm(key, limits::DRAIN_GRACE.as_millis() as u64);
+            }
+        }
+    }
+}
