@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::raw::{read_head, serve_raw};
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually, get};
@@ -143,23 +143,39 @@ fn a_backend_never_has_more_than_its_most_connections() {
     assert!(answered > 40, "{answered} answered");
 }
 
-#[test]
-fn a_full_backend_is_503_when_nothing_frees() {
+/// Fills a backend, and says after how long one client more was refused.
+fn one_too_many(flags: &[&str], cause: &str) -> Duration {
     let (backend, crowd) = busy(Duration::from_millis(1500));
-    let flags = ["--workers", "2", "--backend-max-connections", "2", "--backends", &backend.url()];
-    let balancer = Evenkeel::start(&[&flags[..], &["--health-check-interval", "10m"]].concat());
+    let limits = ["--workers", "2", "--backend-max-connections", "2", "--backends", &backend.url()];
+    let balancer = Evenkeel::start(&[&limits[..], &["--health-check-interval", "10m"], flags].concat());
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(balancer.address)).collect();
     for client in &clients[..2] {
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
     }
     eventually(SOON, "both are there", || crowd.now.load(SeqCst) == 2);
+    let asked = Instant::now();
     let response = clients[2].get("/").expect("a response");
+    let took = asked.elapsed();
     assert_eq!((response.status, response.closes()), (503, false), "{}", response.text());
-    assert_eq!(balancer.failures("backend-full"), 1);
+    assert!(response.head.has("retry-after"), "{:?}", response.head);
+    assert_eq!(balancer.failures(cause), 1, "{}", balancer.status());
     for client in &mut clients[..2] {
         assert_eq!(client.response("GET").expect("a response").text(), "busy");
     }
     assert_eq!(balancer.lines_with(&backend.url(), "down"), 0, "a full backend is not an ill one");
+    took
+}
+
+#[test]
+fn a_full_backend_is_503_when_nothing_frees() {
+    let took = one_too_many(&["--queue-timeout", "300ms"], "queue-timeout");
+    assert!((300..1200).contains(&took.as_millis()), "{took:?}");
+}
+
+#[test]
+fn a_full_backend_is_503_at_once_where_nobody_may_wait() {
+    let took = one_too_many(&["--queue-length", "0"], "backend-full");
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
 #[test]

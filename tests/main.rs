@@ -4,6 +4,7 @@
 
 mod support;
 
+mod balancing;
 mod bodies;
 mod cli;
 mod connections;
