@@ -11,7 +11,7 @@ use evenkeel::config::{Limits, Statuses};
 use evenkeel::exchange::{Exchange, Rules, Site, Taking};
 use evenkeel::id::PoolId;
 use evenkeel::limits;
-use evenkeel::proto::h1::edits::Edits;
+use evenkeel::proto::h1::edits::{Changes, Edits};
 use evenkeel::proto::h1::request::{Forwarded, Request, fields};
 use evenkeel::proto::h1::response::{Connection, Response};
 use evenkeel::proto::h1::scan::end_of_head;
@@ -67,7 +67,7 @@ fn write(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                black_box(&request).write(black_box(&FORWARDED), &mut out);
+                black_box(&request).write(black_box(&FORWARDED), &Changes::NONE, &mut out);
                 black_box(out.len())
             });
         });

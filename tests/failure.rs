@@ -90,11 +90,11 @@ fn failures_in_a_row_take_a_backend_out() {
     for _ in 0..20 {
         assert_eq!(get(balancer.address, "/").expect("a response").text(), "live");
     }
-    eventually(SOON, "a line that says it is out", || balancer.lines_with(&backend.url(), "out for 1s") == 1);
+    eventually(SOON, "a line that says it is out", || balancer.lines_with(&backend.url(), "out") == 1);
     backend.restart();
     let answered = || get(balancer.address, "/").expect("a response").text();
     eventually(SOON, "the one request that tries it", || answered() == "back");
-    assert_eq!(balancer.lines_with(&backend.url(), "is back"), 1);
+    assert_eq!(balancer.lines_with(&backend.url(), "back"), 1);
     let back = (0..20).filter(|_| answered() == "back").count();
     assert_eq!(back, 10, "it has its share again");
 }

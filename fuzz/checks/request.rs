@@ -1,4 +1,5 @@
 use evenkeel::limits;
+use evenkeel::proto::h1::edits::Changes;
 use evenkeel::proto::h1::request::{self, Forwarded, Request};
 use evenkeel::proto::h1::target::Target;
 use evenkeel::proto::h1::{Framing, Refusal, Version, scan};
@@ -23,7 +24,7 @@ pub(crate) fn request_head(bytes: &[u8]) {
 
 fn check(head: &[u8], request: &Request<'_, '_>, trusted: bool) {
     let mut out = Vec::new();
-    request.write(&Forwarded { trusted, ..FORWARDED }, &mut out);
+    request.write(&Forwarded { trusted, ..FORWARDED }, &Changes::NONE, &mut out);
     assert_eq!(scan::end_of_head(&out, 0), Ok(Some(out.len())), "one head, no more");
     check_fields(head, &out, request, trusted);
 
