@@ -27,6 +27,7 @@ pub use listener::{AccessLog, Admin, ErrorPage, Listener, LogFormat, Mode};
 pub use message::{
     parse_cookie_path, parse_field, parse_host, parse_key, parse_method, parse_paths, parse_token,
 };
+pub(crate) use near::nearest;
 pub use network::{Network, parse_networks};
 pub use pool::{
     Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Retry, SameSite, Sticky, StickyBy,

@@ -78,6 +78,9 @@ impl Routes {
         target: &[u8],
         field: impl Fn(&str) -> Option<&'f [u8]>,
     ) -> Option<usize> {
+        if self.all.is_empty() {
+            return None;
+        }
         let path = memchr::memchr(b'?', target).map_or(target, |at| &target[..at]);
         let holds = |index: u32| {
             self.all[index as usize].headers.iter().all(|header| header.value.holds(field(&header.name)))
