@@ -2,6 +2,7 @@
 
 mod address;
 mod changes;
+pub mod file;
 mod health;
 mod listener;
 mod message;
