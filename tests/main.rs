@@ -7,6 +7,7 @@ mod support;
 mod balancing;
 mod bodies;
 mod cli;
+mod config;
 mod connections;
 mod crew;
 mod crowds;
