@@ -133,7 +133,7 @@ fn what_stands_beside_pools_reaches_its_place() {
 fn what_is_said_of_a_pool_reaches_its_place() {
     let loaded = full();
     let pool = &loaded.config.pools[0];
-    assert_eq!(pool.algorithm, Algorithm::Hash { key: Key::Header("x-user".to_owned()), bound: Some(150) });
+    assert_eq!(pool.algorithm, Algorithm::Hash { key: Key::Header("X-User".to_owned()), bound: Some(150) });
     assert_eq!((pool.retry.retries, pool.retry.statuses.to_string()), (2, "502-504".to_owned()));
     assert_eq!(pool.retry.try_timeout, Some(Duration::from_secs(3)));
     assert_eq!((pool.ejection.max_fails, pool.ejection.time_max), (5, Duration::from_secs(120)));

@@ -6,8 +6,11 @@ use super::given::{Given, Pairs};
 use super::model::{self, CheckKind};
 use super::note::Notes;
 use super::tree::Span;
-use super::written::{field_value, token};
-use crate::config::{Backend, Check, Ejection, Health, HttpCheck, Retry, Statuses, quoted};
+use super::written::field_value;
+use crate::config::{
+    Backend, Check, Ejection, Health, HttpCheck, Retry, Statuses, parse_field, parse_token, quoted, size,
+};
+use crate::limits;
 
 pub(super) fn health(given: &Given<model::Health>, notes: &Notes) -> Health {
     let default = Health::default();
@@ -63,22 +66,56 @@ fn http(health: &model::Health, notes: &Notes) -> HttpCheck {
             "expected is empty, so no check could succeed; write it like \"200-399\"".to_owned(),
         );
     }
+    let all: Vec<(&String, Span)> = health.paths.each().map(|(path, span)| (&path.0, span)).collect();
+    for (i, (path, span)) in all.iter().enumerate() {
+        if all[..i].iter().any(|(other, _)| other == path) {
+            notes.error(*span, format!("paths {}: given twice; name each path once", quoted(path)));
+        }
+    }
+    if health.body.is_there() && health.method.get().is_some_and(|method| method.0 == "HEAD") {
+        notes.error(
+            health.body.key(),
+            "body has no effect with method = \"HEAD\": no body answers it".to_owned(),
+        );
+    }
+    if health.body.get().is_some_and(|body| body.0.len() > limits::HEALTH_BODY) {
+        let most = size(limits::HEALTH_BODY as u64);
+        notes.error(health.body.span(), format!("body: longer than what is read of one, {most}"));
+    }
     let paths = || health.paths.each().map(|(path, _)| path.0.clone()).collect();
     HttpCheck {
         paths: if health.paths.is_there() { paths() } else { default.paths },
         method: health.method.or(default.method),
         host: health.host.read(),
-        fields: fields(&health.headers, notes),
+        fields: probe_fields(&health.headers, notes),
         expected,
         body: health.body.read(),
     }
+}
+
+/// Fields of a probe; their values may be passwords, so that no message says them again.
+fn probe_fields(given: &Given<Pairs<String>>, notes: &Notes) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for (name, name_span, value, span) in given.get().into_iter().flat_map(Pairs::each) {
+        if name.eq_ignore_ascii_case("host") {
+            notes.error(name_span, "the host of a check is set by its host; write host = \"…\"".to_owned());
+        } else if let Err(reason) = parse_field(&format!("{name}: ")) {
+            notes.error(name_span, format!("header {}: {reason}", quoted(name)));
+        } else {
+            match parse_field(&format!("{name}: {value}")) {
+                Ok(field) => fields.push(field),
+                Err(reason) => notes.error(span, format!("header {name}: {reason}")),
+            }
+        }
+    }
+    fields
 }
 
 /// Names and values of header fields.
 pub(super) fn fields(given: &Given<Pairs<String>>, notes: &Notes) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     for (name, name_span, value, span) in given.get().into_iter().flat_map(Pairs::each) {
-        if let Err(reason) = token(name) {
+        if let Err(reason) = parse_token(name) {
             notes.error(name_span, format!("{} is no header's name: {reason}", quoted(name)));
         }
         if let Err(line) = field_value(value) {
@@ -89,7 +126,7 @@ pub(super) fn fields(given: &Given<Pairs<String>>, notes: &Notes) -> Vec<(String
     fields
 }
 
-pub(super) fn retry(given: &Given<model::Retry>, notes: &Notes) -> Retry {
+pub(super) fn retry(given: &Given<model::Retry>, response: Duration, notes: &Notes) -> Retry {
     let default = Retry::default();
     let Some(retry) = given.get() else { return default };
     let statuses = retry.statuses.or(default.statuses);
@@ -102,12 +139,20 @@ pub(super) fn retry(given: &Given<model::Retry>, notes: &Notes) -> Retry {
         let message = "a retry budget of 100 % and more lets retries double an outage; 20 is the default";
         notes.warning(retry.budget.span(), message.to_owned());
     }
+    let try_timeout = retry.try_timeout.read().filter(|timeout| *timeout > Duration::ZERO);
+    if try_timeout.is_some_and(|timeout| timeout >= response) {
+        let message = format!(
+            "try_timeout is not less than the response timeout, {}, which ends the request; lower this one or raise that",
+            super::show::time(response)
+        );
+        notes.error(retry.try_timeout.span(), message);
+    }
     Retry {
         retries: retry.retries.or(default.retries.into()) as u8,
         delay: retry.delay.or(default.delay),
         budget: retry.budget.or(default.budget),
         budget_floor: retry.budget_floor.or(default.budget_floor),
-        try_timeout: retry.try_timeout.read().filter(|timeout| *timeout > Duration::ZERO),
+        try_timeout,
         statuses,
     }
 }

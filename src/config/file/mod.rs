@@ -28,7 +28,7 @@ use std::path::Path;
 use log::LevelFilter;
 use serde::Deserialize;
 
-use super::{AccessLog, Admin, Config, ErrorPage, Listener, Pool};
+use super::{AccessLog, Admin, Config, ErrorPage, Listener, Pool, StickyBy};
 pub use explain::{explain, summary};
 use given::Given;
 use model::File;
@@ -58,6 +58,17 @@ pub struct Loaded {
     pub names_listeners: bool,
     /// Whether the file itself names pools.
     pub names_pools: bool,
+}
+
+impl Loaded {
+    /// The secrets of sticky cookies that the file leaves out, empty: the environment's is to be put there.
+    pub fn missing_secrets(&mut self) -> impl Iterator<Item = &mut String> {
+        let sticky = self.config.pools.iter_mut().filter_map(|pool| pool.sticky.as_mut());
+        sticky.filter_map(|sticky| match &mut sticky.by {
+            StickyBy::Cookie(cookie) if cookie.secret.is_empty() => Some(&mut cookie.secret),
+            _ => None,
+        })
+    }
 }
 
 /// All defaults as a TOML file to start from, commented: `#key = value` is a default, `## key = value` an example of
@@ -116,7 +127,8 @@ pub fn load(path: &Path, text: &str) -> Result<(Loaded, Vec<Warning>), Report> {
 fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
     let reader = Reader { node, key: "the file", key_span: node.span, notes };
     let file = Given::<File>::deserialize(reader).ok()?.value?;
-    let mut pools = pool::pools(&file.pool, notes);
+    let timeouts = whole::timeouts(&file.timeouts, notes);
+    let mut pools = pool::pools(&file.pool, timeouts.response, notes);
     if !file.pool.has_any() {
         pools.push(Pool::default());
     }
@@ -139,7 +151,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
             .and_then(|rate| rate::rate_limit(rate, file.rate_limit.span(), notes)),
         drain_timeout: file.drain_timeout.or(default.drain_timeout),
         status_path: file.status_path.or(default.status_path),
-        timeouts: whole::timeouts(&file.timeouts, notes),
+        timeouts,
         limits: whole::limits(&file.limits, notes),
         trust: whole::trust(&file.trust_forwarded, notes),
     };

@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::given::{Given, Many, Pairs};
-use super::written::{As, Count, Line, Name, PathText, Positive, Size, StatusPath, Target, Token, Workers};
+use super::written::{
+    As, CookiePath, Count, Host, Line, Method, Name, PathText, Percent, Positive, Secret, Size, StatusPath,
+    Target, Token, Workers,
+};
 use crate::config::{BackendUrl, HostPattern, Key, Location, Network, Statuses};
 use crate::limits;
 
 /// From 0 on, of which 0 often means that there is no limit.
 pub(super) type Any = As<Count<0, { u32::MAX }>>;
 pub(super) type FromOne = As<Count<1, { u32::MAX }>>;
-pub(super) type Percent = As<Count<0, 100>>;
 pub(super) type AnySize = As<Size<0, { u64::MAX }>>;
 type HeadSize = As<Size<{ limits::HEAD_MIN as u64 }, { limits::HEAD_MAX as u64 }>>;
 type TargetSize = As<Size<{ limits::TARGET_MIN as u64 }, { limits::HEAD_MAX as u64 }>>;
@@ -219,7 +221,7 @@ pub(super) struct Pool {
     pub(super) name: Given<As<Name>>,
     pub(super) algorithm: Given<Algorithm>,
     pub(super) hash_key: Given<As<Key>>,
-    pub(super) hash_bound: Given<Any>,
+    pub(super) hash_bound: Given<As<Percent<{ limits::HASH_BOUND_MAX }>>>,
     pub(super) slow_start: Given<As<Duration>>,
     pub(super) fail_open: Given<bool>,
     pub(super) health: Given<Health>,
@@ -251,8 +253,8 @@ pub(super) struct Health {
     pub(super) rise: Given<FromOne>,
     pub(super) fall: Given<FromOne>,
     pub(super) paths: Many<As<Target>>,
-    pub(super) method: Given<As<Token>>,
-    pub(super) host: Given<As<Line>>,
+    pub(super) method: Given<As<Method>>,
+    pub(super) host: Given<As<Host>>,
     pub(super) headers: Given<Pairs<String>>,
     pub(super) expected: Given<As<Statuses>>,
     pub(super) body: Given<As<Line>>,
@@ -271,7 +273,7 @@ pub(super) enum CheckKind {
 pub(super) struct Retry {
     pub(super) retries: Given<As<Count<0, { limits::RETRIES_MAX as u32 }>>>,
     pub(super) delay: Given<As<Duration>>,
-    pub(super) budget: Given<Any>,
+    pub(super) budget: Given<As<Percent<{ limits::RETRY_BUDGET_MAX }>>>,
     pub(super) budget_floor: Given<Any>,
     pub(super) try_timeout: Given<As<Duration>>,
     pub(super) statuses: Given<As<Statuses>>,
@@ -281,12 +283,12 @@ pub(super) struct Retry {
 #[serde(default, deny_unknown_fields, rename = "ejection")]
 pub(super) struct Ejection {
     pub(super) max_fails: Given<Any>,
-    pub(super) fail_rate: Given<Percent>,
+    pub(super) fail_rate: Given<As<Percent<100>>>,
     pub(super) window: Given<As<Positive>>,
     pub(super) fail_rate_requests: Given<FromOne>,
     pub(super) time: Given<As<Positive>>,
     pub(super) time_max: Given<As<Positive>>,
-    pub(super) most: Given<Percent>,
+    pub(super) most: Given<As<Percent<100>>>,
     pub(super) statuses: Given<As<Statuses>>,
 }
 
@@ -297,10 +299,10 @@ pub(super) struct Sticky {
     pub(super) returns: Given<bool>,
     pub(super) time: Given<As<Positive>>,
     pub(super) name: Given<As<Token>>,
-    pub(super) path: Given<As<PathText>>,
+    pub(super) path: Given<As<CookiePath>>,
     pub(super) same_site: Given<SameSite>,
     pub(super) secure: Given<bool>,
-    pub(super) secret: Given<As<Line>>,
+    pub(super) secret: Given<As<Secret>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]

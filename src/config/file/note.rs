@@ -37,11 +37,18 @@ pub(super) struct Notes<'a> {
     text: &'a str,
     found: RefCell<Vec<(Span, bool, String)>>,
     misspelt: RefCell<Vec<(Span, &'static str)>>,
+    hidden: RefCell<Vec<Span>>,
 }
 
 impl<'a> Notes<'a> {
     pub(super) fn new(format: Format, text: &'a str) -> Self {
-        Self { format, text, found: RefCell::default(), misspelt: RefCell::default() }
+        Self {
+            format,
+            text,
+            found: RefCell::default(),
+            misspelt: RefCell::default(),
+            hidden: RefCell::default(),
+        }
     }
 
     /// Notes what keeps the file from being used.
@@ -71,6 +78,11 @@ impl<'a> Notes<'a> {
         self.misspelt.borrow().iter().any(|(span, near)| *span == table && *near == key)
     }
 
+    /// Keeps what stands there out of the lines that are shown.
+    pub(super) fn hide(&self, span: Span) {
+        self.hidden.borrow_mut().push(span);
+    }
+
     /// Whether an error has been noted.
     pub(super) fn has_errors(&self) -> bool {
         self.found.borrow().iter().any(|(_, error, _)| *error)
@@ -85,6 +97,7 @@ impl<'a> Notes<'a> {
     /// The errors, or if there is none the warnings, in the order of the text.
     pub(super) fn finish(self, file: &str) -> Result<Vec<Warning>, Report> {
         let has_errors = self.has_errors();
+        let text = masked(self.text, &self.hidden.borrow());
         let mut found = self.found.into_inner();
         found.retain(|(_, error, _)| *error == has_errors);
         found.sort_by_key(|(span, ..)| span.start);
@@ -92,13 +105,26 @@ impl<'a> Notes<'a> {
         let left_out = found.len().saturating_sub(ERRORS_MAX);
         let notes = found.into_iter().take(ERRORS_MAX);
         let notes: Vec<Note> =
-            notes.map(|(span, error, message)| Note::new(file, self.text, span, error, message)).collect();
+            notes.map(|(span, error, message)| Note::new(file, &text, span, error, message)).collect();
         if has_errors {
             Err(Report { notes, left_out })
         } else {
             Ok(notes.into_iter().map(Warning).collect())
         }
     }
+}
+
+/// The text with stars for what is hidden, each byte of it in its place.
+fn masked(text: &str, hidden: &[Span]) -> String {
+    let mut masked = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if c != '\n' && hidden.iter().any(|span| (span.start..span.end).contains(&at)) {
+            masked.extend(std::iter::repeat_n('*', c.len_utf8()));
+        } else {
+            masked.push(c);
+        }
+    }
+    masked
 }
 
 /// One thing found in a file.

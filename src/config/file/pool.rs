@@ -11,11 +11,8 @@ use super::written::{As, Count};
 use crate::config::{Algorithm, Backend, BackendUrl, Cookie, Key, Pool, Queue, SameSite, Sticky, StickyBy};
 use crate::limits;
 
-/// Name of the sticky cookie unless it is set.
-const COOKIE: &str = "evenkeel";
-
-/// All pools; a name that is wrong or missing is noted and stands as an empty one.
-pub(super) fn pools(given: &Many<model::Pool>, notes: &Notes) -> Vec<Pool> {
+/// All pools, with the response timeout that their tries must be shorter than; a name that is wrong or missing is noted and stands as an empty one.
+pub(super) fn pools(given: &Many<model::Pool>, response: Duration, notes: &Notes) -> Vec<Pool> {
     let mut pools: Vec<Pool> = Vec::new();
     let mut names: HashMap<String, Span> = HashMap::new();
     let mut backends = 0;
@@ -33,7 +30,7 @@ pub(super) fn pools(given: &Many<model::Pool>, notes: &Notes) -> Vec<Pool> {
             }
             _ => _ = names.insert(name.clone(), name_span),
         }
-        let pool = self::pool(pool, name, span, notes);
+        let pool = self::pool(pool, name, span, response, notes);
         let room = limits::BACKENDS_MAX.saturating_sub(backends);
         if pool.backends.len() > room {
             notes.error(
@@ -63,7 +60,7 @@ fn name(pool: &model::Pool, span: Span, alone: bool, notes: &Notes) -> String {
     }
 }
 
-fn pool(pool: &model::Pool, name: String, span: Span, notes: &Notes) -> Pool {
+fn pool(pool: &model::Pool, name: String, span: Span, response: Duration, notes: &Notes) -> Pool {
     let backends = backends(pool, &name, span, notes);
     let health = super::health::health(&pool.health, notes);
     let ejection = super::health::ejection(&pool.ejection, notes);
@@ -72,12 +69,12 @@ fn pool(pool: &model::Pool, name: String, span: Span, notes: &Notes) -> Pool {
     Pool {
         name,
         algorithm: algorithm(pool, notes),
-        backends,
         health,
-        retry: super::health::retry(&pool.retry, notes),
+        retry: super::health::retry(&pool.retry, response, notes),
         ejection,
         sticky: pool.sticky.get().and_then(|sticky| self::sticky(sticky, pool.sticky.span(), notes)),
-        queue: queue(&pool.queue),
+        queue: queue(&pool.queue, &backends, notes),
+        backends,
         slow_start: pool.slow_start.or(Duration::ZERO),
         fail_open,
     }
@@ -160,14 +157,7 @@ fn algorithm(pool: &model::Pool, notes: &Notes) -> Algorithm {
         Some(model::Algorithm::PeakEwma) => Algorithm::PeakEwma,
         Some(model::Algorithm::Random) => Algorithm::Random,
         Some(model::Algorithm::IpHash) => Algorithm::Hash { key: Key::Address, bound },
-        Some(model::Algorithm::Hash) => {
-            if !pool.hash_key.is_there() {
-                let message = "algorithm hash needs a hash_key; write hash_key = \"uri\", \"header:NAME\", \
-                               \"cookie:NAME\" or \"address\"";
-                notes.error(pool.algorithm.span(), message.to_owned());
-            }
-            Algorithm::Hash { key: pool.hash_key.or(Key::Address), bound }
-        }
+        Some(model::Algorithm::Hash) => Algorithm::Hash { key: pool.hash_key.or(Key::Uri), bound },
     }
 }
 
@@ -212,22 +202,37 @@ fn sticky(given: &model::Sticky, span: Span, notes: &Notes) -> Option<Sticky> {
 
 fn cookie(given: &model::Sticky, span: Span, notes: &Notes) -> Cookie {
     let secure = given.secure.get().copied().unwrap_or(false);
-    if given.same_site.get() == Some(&model::SameSite::None)
-        && !secure
-        && given.secure.value.is_some() == given.secure.is_there()
-    {
+    let name = given.name.or(limits::STICKY_COOKIE.to_owned());
+    let path = given.path.or("/".to_owned());
+    let begins =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let prefixed = begins("__Secure-") || begins("__Host-");
+    // Browsers throw such cookies away without a word (RFC 6265bis sections 4.1.3 and 5.7).
+    if !secure && !given.secure.is_wrong() {
+        if given.same_site.get() == Some(&model::SameSite::None) {
+            let message =
+                "same_site \"none\": browsers take no such cookie unless it is secure; add secure = true";
+            notes.error(given.same_site.span(), message.to_owned());
+        }
+        if prefixed {
+            let message =
+                format!("name {name}: browsers take no such cookie unless it is secure; add secure = true");
+            notes.error(given.name.span(), message);
+        }
+    }
+    if begins("__Host-") && path != "/" {
         let message =
-            "same_site \"none\": browsers drop such a cookie unless it is secure; add secure = true";
-        notes.error(given.same_site.span(), message.to_owned());
+            format!("name {name}: browsers take no such cookie with another path than /; leave path out");
+        notes.error(given.name.span(), message);
     }
     if !given.secret.is_there() {
-        let message = "a sticky cookie without a secret: anyone can tell and choose the backend by it; \
-                       add secret = \"…\", the same on all instances";
+        let message = "a sticky cookie without a secret in the file; unless EVENKEEL_STICKY_SECRET in the environment \
+                       has one, anyone can choose the backend by it";
         notes.warning(span, message.to_owned());
     }
     Cookie {
-        name: given.name.or(COOKIE.to_owned()),
-        path: given.path.or("/".to_owned()),
+        name,
+        path,
         same_site: match given.same_site.get() {
             Some(model::SameSite::Strict) => SameSite::Strict,
             None | Some(model::SameSite::Lax) => SameSite::Lax,
@@ -238,8 +243,15 @@ fn cookie(given: &model::Sticky, span: Span, notes: &Notes) -> Cookie {
     }
 }
 
-fn queue(given: &Given<model::Queue>) -> Queue {
+fn queue(given: &Given<model::Queue>, backends: &[Backend], notes: &Notes) -> Queue {
     let default = Queue::default();
     let Some(queue) = given.get() else { return default };
-    Queue { length: queue.length.or(default.length), timeout: queue.timeout.or(default.timeout) }
+    let built = Queue { length: queue.length.or(default.length), timeout: queue.timeout.or(default.timeout) };
+    let unbounded =
+        backends.iter().all(|backend| backend.max_connections.is_none() && backend.max_requests.is_none());
+    if built != default && built.length > 0 && unbounded {
+        let message = "nothing waits in this queue: no backend has max_requests or max_connections";
+        notes.warning(given.key(), message.to_owned());
+    }
+    built
 }

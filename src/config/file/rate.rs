@@ -15,14 +15,24 @@ pub(super) fn rate_limit(given: &model::RateLimit, span: Span, notes: &Notes) ->
     let requests = given.requests.read()?;
     let per = given.per.or(Duration::from_secs(1));
     if f64::from(requests) > f64::from(limits::RATE_MAX) * per.as_secs_f64() {
-        let message = format!("requests {requests}: at most {} a second are counted", limits::RATE_MAX);
+        let message = format!(
+            "requests {requests}: more than {} a second; no client brings that many",
+            limits::RATE_MAX
+        );
         notes.error(given.requests.span(), message);
     }
     let key = given.key.or(Key::Address);
-    if key == Key::Uri {
-        let message =
-            "key \"uri\": clients are told apart by \"address\", \"header:NAME\" or \"cookie:NAME\"";
+    if matches!(key, Key::Uri | Key::Cookie(_)) {
+        let message = "clients are told apart by key = \"address\" or \"header:NAME\" only";
         notes.error(given.key.span(), message.to_owned());
     }
-    Some(RateLimit { requests, per, burst: given.burst.or(requests), key })
+    let limit = RateLimit { key, ..RateLimit::new((requests, per)) };
+    match given.burst.read().map(|burst| (burst, limit.clone().with_burst(burst))) {
+        None => Some(limit),
+        Some((_, Ok(limit))) => Some(limit),
+        Some((burst, Err(reason))) => {
+            notes.error(given.burst.span(), format!("burst {burst}: {reason}"));
+            Some(limit)
+        }
+    }
 }

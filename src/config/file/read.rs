@@ -67,7 +67,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn note(&self, wrong: Wrong) {
-        let (key, found) = (self.key, self.node.value.found());
+        let (key, found) = (self.key, self.found());
         let message = match (wrong, &self.node.value) {
             (Wrong::Kind(_), Value::Null) => format!("{key} has no value; write one, or take {key} away"),
             (Wrong::Kind(expected), value) => {
@@ -88,6 +88,14 @@ impl<'a> Reader<'a> {
         self.notes.error(self.node.span, message);
     }
 
+    /// What stands there, unless nobody else may know it.
+    fn found(&self) -> String {
+        match &self.node.value {
+            Value::Text(_) | Value::Number(_) if is_secret(self.key) => "\"…\"".to_owned(),
+            value => value.found(),
+        }
+    }
+
     fn wrong_kind<T>(expected: &str) -> Result<T, Wrong> {
         Err(Wrong::Kind(expected.to_owned()))
     }
@@ -106,6 +114,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether a key's value is nobody else's to know, also where the key is a header's name.
+fn is_secret(key: &str) -> bool {
+    ["secret", "token", "authorization", "cookie"].iter().any(|name| key.to_ascii_lowercase().contains(name))
+}
+
 /// What to write, where one kind was likely meant by another.
 fn in_its_place(expected: &str, value: &Value, key: &str, format: Format) -> String {
     let text = |right: &str| expected.contains(right);
@@ -115,7 +128,7 @@ fn in_its_place(expected: &str, value: &Value, key: &str, format: Format) -> Str
             "0" => "; write false".to_owned(),
             _ => String::new(),
         },
-        Value::Number(number) if !text("number") && !text("list") && !text("table") => {
+        Value::Number(number) if !text("number") && !text("list") && !text("table") && !is_secret(key) => {
             format!("; put it in quotes: \"{number}\"")
         }
         Value::Text(word) if text("true or false") => match word.to_ascii_lowercase().as_str() {
@@ -272,7 +285,11 @@ impl<'de> MapAccess<'de> for Fields<'de> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
         let Some(Entry { key, key_span, node }) = self.next else { return Reader::wrong_kind("a value") };
-        seed.deserialize(Reader { node, key, key_span: *key_span, notes: self.reader.notes })
+        let notes = self.reader.notes;
+        if is_secret(key) {
+            notes.hide(node.span);
+        }
+        seed.deserialize(Reader { node, key, key_span: *key_span, notes })
     }
 }
 

@@ -6,10 +6,10 @@ use super::model::{self, HeaderValue};
 use super::note::Notes;
 use super::rate::rate_limit;
 use super::tree::Span;
-use super::written::{field_value, token};
+use super::written::field_value;
 use crate::config::{
     Action, FieldEdits, Fixed, HeaderMatch, PathPattern, Pool, Redirect, Rewrite, Route, RouteTimeouts,
-    ValueMatch, nearest, quoted,
+    ValueMatch, nearest, parse_token, quoted,
 };
 
 /// A share of a split at most: finer than thousandths of a percent nobody asks for.
@@ -95,7 +95,7 @@ fn rewrite(given: &model::Route, notes: &Notes) -> Option<Rewrite> {
 fn conditions(given: &Pairs<HeaderValue>, notes: &Notes) -> Vec<HeaderMatch> {
     let mut conditions: Vec<HeaderMatch> = Vec::new();
     for (name, name_span, value, span) in given.each() {
-        let name = match token(name) {
+        let name = match parse_token(name) {
             Ok(name) => name.to_ascii_lowercase(),
             Err(reason) => {
                 notes.error(name_span, format!("{} is no header's name: {reason}", quoted(name)));
@@ -242,7 +242,7 @@ fn edits(given: &Given<model::FieldEdits>, of_request: bool, notes: &Notes) -> F
     }
     for (name, span) in edits.remove.each() {
         check(name, span, false);
-        if let Err(reason) = token(name) {
+        if let Err(reason) = parse_token(name) {
             notes.error(span, format!("{} is no header's name: {reason}", quoted(name)));
         }
     }

@@ -113,6 +113,11 @@ pub(super) fn admin(given: &Given<model::Admin>, config: &Config, notes: &Notes)
             "admin without an address; write address = \"127.0.0.1:9900\"".to_owned(),
         );
     }
+    if let Some(token) = admin.token.read()
+        && token.contains(|c: char| !c.is_ascii_graphic())
+    {
+        notes.error(admin.token.span(), "a token is visible ASCII without spaces (RFC 6750)".to_owned());
+    }
     let address = admin.address.read()?;
     let meets = |other: &&SocketAddr| {
         let (ip, other_ip) = (address.ip().to_canonical(), other.ip().to_canonical());
@@ -129,11 +134,6 @@ pub(super) fn admin(given: &Given<model::Admin>, config: &Config, notes: &Notes)
         let message = "admin can be reached from other machines and asks for no token; \
                        add token = \"…\" or listen on 127.0.0.1";
         notes.warning(admin.address.span(), message.to_owned());
-    }
-    if let Some(token) = admin.token.read()
-        && token.contains(|c: char| !c.is_ascii_graphic())
-    {
-        notes.error(admin.token.span(), "a token is visible ASCII without spaces (RFC 6750)".to_owned());
     }
     Some(Admin { address, token: admin.token.read() })
 }

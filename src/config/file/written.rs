@@ -10,8 +10,9 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor
 use super::given::Given;
 
 use crate::config::{
-    BackendUrl, HostPattern, Key, Location, Network, Statuses, parse_count, parse_duration, parse_listen,
-    parse_path, parse_size, parse_status_path, parse_statuses, quoted,
+    BackendUrl, HostPattern, Key, Location, Network, Statuses, parse_cookie_path, parse_count,
+    parse_duration, parse_host, parse_key, parse_listen, parse_method, parse_path, parse_percent, parse_size,
+    parse_status_path, parse_statuses, parse_token,
 };
 use crate::limits;
 
@@ -134,6 +135,20 @@ impl<const LEAST: u32, const MOST: u32> Written for Count<LEAST, MOST> {
     }
 }
 
+/// Percent up to a bound.
+pub(super) struct Percent<const MOST: u32>;
+
+impl<const MOST: u32> Written for Percent<MOST> {
+    type Value = u32;
+    const KINDS: Kinds = Kinds::Both;
+    fn expected() -> String {
+        format!("a whole number from 0 to {MOST}, of percent")
+    }
+    fn read(text: &str) -> Result<u32, String> {
+        parse_percent(text, 0..=MOST)
+    }
+}
+
 /// Bytes within bounds.
 pub(super) struct Size<const LEAST: u64, const MOST: u64>;
 
@@ -207,8 +222,20 @@ pub(super) struct PathText;
 /// A path that may have a query.
 pub(super) struct Target;
 
-/// A token of RFC 9110 section 5.6.2: a name of a header field, a cookie or a method.
+/// A token of RFC 9110 section 5.6.2: a name of a header field or a cookie.
 pub(super) struct Token;
+
+/// A method of a request.
+pub(super) struct Method;
+
+/// The value of a Host field.
+pub(super) struct Host;
+
+/// The path of a cookie.
+pub(super) struct CookiePath;
+
+/// What nobody else may know.
+pub(super) struct Secret;
 
 /// A name that the user gives to a listener, a route or a pool.
 pub(super) struct Name;
@@ -243,8 +270,12 @@ written_as_text! {
     Network => Self, "a network like \"10.0.0.0/8\"", str::parse;
     HostPattern => Self, "a host like \"example.com\" or \"*.example.com\"", str::parse;
     Location => Self, "a URL like \"https://{host}{uri}\"", str::parse;
-    Key => Self, "\"address\", \"uri\", \"header:NAME\" or \"cookie:NAME\"", key;
-    Token => String, "a name in quotes", token;
+    Key => Self, "\"address\", \"uri\", \"header:NAME\" or \"cookie:NAME\"", parse_key;
+    Token => String, "a name in quotes", parse_token;
+    Method => String, "a method like \"GET\"", parse_method;
+    Host => String, "a host like \"www.example.com\"", parse_host;
+    CookiePath => String, "a path like \"/\"", parse_cookie_path;
+    Secret => String, "a text in quotes", secret;
     Name => String, "a name in quotes", name;
     Line => String, "a text in quotes", line;
 }
@@ -269,27 +300,6 @@ fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads what tells clients apart.
-fn key(text: &str) -> Result<Key, String> {
-    const RIGHT: &str = "write \"address\", \"uri\", \"header:NAME\" or \"cookie:NAME\"";
-    match text.split_once(':') {
-        Some(("header", name)) => token(name).map(|name| Key::Header(name.to_ascii_lowercase())),
-        Some(("cookie", name)) => token(name).map(Key::Cookie),
-        None if text == "address" => Ok(Key::Address),
-        None if text == "uri" => Ok(Key::Uri),
-        _ => Err(format!("unknown; {RIGHT}")),
-    }
-}
-
-pub(super) fn token(text: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    match text.chars().find(|&c| !allowed(c)) {
-        Some(bad) => Err(format!("{bad:?} may not stand in a name; letters, digits, - and _ may")),
-        None if text.is_empty() => Err("empty; write a name".to_owned()),
-        None => Ok(text.to_owned()),
-    }
-}
-
 fn name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text.chars().find(|&c| !allowed(c)) {
@@ -297,6 +307,19 @@ fn name(text: &str) -> Result<String, String> {
         None if text.is_empty() => Err("empty; write a name".to_owned()),
         None if text.len() > NAME_MAX => Err(format!("a name has at most {NAME_MAX} characters")),
         None => Ok(text.to_owned()),
+    }
+}
+
+fn secret(text: &str) -> Result<String, String> {
+    if text.contains(|c: char| c.is_control()) {
+        return Err("only text without control characters may stand in it".to_owned());
+    }
+    match text.chars().count() {
+        limits::STICKY_SECRET_MIN.. => Ok(text.to_owned()),
+        _ => Err(format!(
+            "too short; it must have {} characters at least, like what `openssl rand -hex 16` prints",
+            limits::STICKY_SECRET_MIN
+        )),
     }
 }
 
@@ -313,10 +336,10 @@ fn line(text: &str) -> Result<String, String> {
 /// Whether a text can be the value of a header field: visible, in one line, no white space at its ends.
 pub(super) fn field_value(text: &str) -> Result<(), String> {
     if let Some(bad) = text.chars().find(|c| c.is_control() && *c != '\t') {
-        return Err(format!("{}: {bad:?} may not stand in a header's value", quoted(text)));
+        return Err(format!("{bad:?} may not stand in a header's value"));
     }
     if text.trim() != text {
-        return Err(format!("{}: a header's value neither begins nor ends with white space", quoted(text)));
+        return Err("a header's value neither begins nor ends with white space".to_owned());
     }
     Ok(())
 }
