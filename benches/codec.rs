@@ -20,7 +20,13 @@ use evenkeel::proto::h1::scan::end_of_head;
 fn rules() -> Rules<'static> {
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
     static SITE: LazyLock<Site> = LazyLock::new(|| Site::to_pool(PoolId(0)));
-    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, site: &SITE, dice: 0 }
+    Rules {
+        forwarded: FORWARDED,
+        status_path: Some(limits::STATUS_PATH),
+        limits: &LIMITS,
+        site: &SITE,
+        dice: 0,
+    }
 }
 
 const FORWARDED: Forwarded<'static> = Forwarded {

@@ -54,7 +54,13 @@ const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length:
 fn rules() -> Rules<'static> {
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
     static SITE: LazyLock<Site> = LazyLock::new(|| Site::to_pool(PoolId(0)));
-    Rules { forwarded: FORWARDED, status_path: Some(limits::STATUS_PATH), limits: &LIMITS, site: &SITE, dice: 0 }
+    Rules {
+        forwarded: FORWARDED,
+        status_path: Some(limits::STATUS_PATH),
+        limits: &LIMITS,
+        site: &SITE,
+        dice: 0,
+    }
 }
 
 const FORWARDED: Forwarded<'static> = Forwarded {

@@ -95,6 +95,8 @@ fn config(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
         rate_limit: clients::rate_limit(flags)?,
         resolve_interval: default.resolve_interval,
         error_pages: default.error_pages,
+        admin: default.admin,
+        access_log: default.access_log,
         drain_timeout: value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?
             .unwrap_or(default.drain_timeout),
         status_path: status_path.unwrap_or(default.status_path),

@@ -72,6 +72,10 @@ pub struct Config {
     pub trust: Vec<Network>,
     /// Bodies of our own error replies; of several for one status the first counts.
     pub error_pages: Vec<ErrorPage>,
+    /// The listener for those who run the balancer; `None`: there is none.
+    pub admin: Option<Admin>,
+    /// A line for each request; `None`: there is none.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Config {
@@ -100,6 +104,8 @@ impl Default for Config {
             limits: Limits::default(),
             trust: Vec::new(),
             error_pages: Vec::new(),
+            admin: None,
+            access_log: None,
         }
     }
 }

@@ -73,7 +73,7 @@ fn the_example_is_taken_as_it_stands() {
     assert_eq!(summary(&loaded, &[]), "OK: 1 listener, 1 route, 2 pools, 3 backends");
     assert_eq!(loaded.config.workers, 2);
     assert_eq!(loaded.config.listen, ["0.0.0.0:8080".parse().expect("an address")]);
-    let [listener] = &*loaded.listeners else { panic!("{:?}", loaded.listeners) };
+    let [listener] = &*loaded.config.listeners else { panic!("{:?}", loaded.config.listeners) };
     assert_eq!((listener.name.as_str(), listener.pool), ("web", Some(0)));
     let [route] = listener.routes.all() else { panic!("{:?}", listener.routes) };
     assert_eq!(route.action, Action::Pool(1));
@@ -113,10 +113,10 @@ fn what_stands_beside_pools_reaches_its_place() {
     let loaded = full();
     let admin =
         Admin { address: "127.0.0.1:9900".parse().expect("an address"), token: Some("s3cret".to_owned()) };
-    assert_eq!(loaded.admin, Some(admin));
+    assert_eq!(loaded.config.admin, Some(admin));
     let log = AccessLog { path: Some(directory().join("access.log")), format: LogFormat::Json };
-    assert_eq!(loaded.access_log, Some(log));
-    let [page] = &*loaded.error_pages else { panic!("{:?}", loaded.error_pages) };
+    assert_eq!(loaded.config.access_log, Some(log));
+    let [page] = &*loaded.config.error_pages else { panic!("{:?}", loaded.config.error_pages) };
     assert_eq!(
         (page.statuses.to_string(), page.content_type.as_str()),
         ("502-504".to_owned(), "text/html; charset=utf-8")
@@ -151,7 +151,7 @@ fn what_is_said_of_a_pool_reaches_its_place() {
 #[test]
 fn what_is_said_of_a_route_reaches_its_place() {
     let loaded = full();
-    let routes: Vec<&Route> = loaded.listeners[0].routes.all().iter().collect();
+    let routes: Vec<&Route> = loaded.config.listeners[0].routes.all().iter().collect();
     assert_eq!(routes[0].name, "api");
     assert_eq!(routes[1].name, "web/2");
     assert_eq!(routes[0].rewrite.as_ref().map(|to| (to.from.as_str(), to.to.as_str())), Some(("/v1", "")));
@@ -213,7 +213,7 @@ fn a_listener_that_needs_no_pool_has_none() {
     let text = "[[listener]]\naddress = \"0.0.0.0:80\"\n[[listener.route]]\n\
                 redirect = { location = \"https://{host}{uri}\" }\n";
     let loaded = without_warnings("lb.toml", text);
-    assert_eq!(loaded.listeners[0].pool, None);
+    assert_eq!(loaded.config.listeners[0].pool, None);
     assert!(loaded.config.pools.is_empty());
     let said = explain(&loaded, "GET a.com:80/x?y").expect("an explanation");
     assert!(said.contains("location    https://a.com/x?y"), "{said}");

@@ -115,6 +115,8 @@ fn every_flag_reaches_its_field() {
         rate_limit: None,
         resolve_interval: limits::RESOLVE_INTERVAL,
         error_pages: Vec::new(),
+        admin: None,
+        access_log: None,
         drain_timeout: Duration::from_secs(60),
         status_path: None,
         timeouts: Default::default(),

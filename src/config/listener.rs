@@ -21,6 +21,13 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// A listener of HTTP that leads to the first pool; its name is its address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        let name = address.to_string();
+        Self { name, address, mode: Mode::Http, pool: Some(0), routes: Routes::default() }
+    }
+
     /// Indices of the pools that its requests may go to, some more than once.
     pub fn pools(&self) -> impl Iterator<Item = usize> {
         let routes = self.routes.all().iter().flat_map(|route| match &route.action {

@@ -8,10 +8,10 @@ use crate::config::{Action, Backend, Listener, Pool, Route, StickyBy, Timeouts, 
 /// One line with what the file has, and then its warnings.
 #[must_use]
 pub fn summary(loaded: &Loaded, warnings: &[Warning]) -> String {
-    let routes = loaded.listeners.iter().map(|listener| listener.routes.all().len()).sum();
+    let routes = loaded.config.listeners.iter().map(|listener| listener.routes.all().len()).sum();
     let backends = loaded.config.pools.iter().map(|pool| pool.backends.len()).sum();
     let counted = [
-        (loaded.listeners.len(), "listener"),
+        (loaded.config.listeners.len(), "listener"),
         (routes, "route"),
         (loaded.config.pools.len(), "pool"),
         (backends, "backend"),
@@ -45,10 +45,11 @@ pub fn explain(loaded: &Loaded, request: &str) -> Result<String, String> {
     let port = asked.host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     let here = |listener: &&Listener| port.is_none_or(|port| listener.address.port() == port);
     let parts: Vec<String> =
-        loaded.listeners.iter().filter(here).map(|listener| one(loaded, listener, &asked)).collect();
+        loaded.config.listeners.iter().filter(here).map(|listener| one(loaded, listener, &asked)).collect();
     match (parts.is_empty(), port) {
         (true, Some(port)) => {
-            let ports: Vec<String> = loaded.listeners.iter().map(|l| l.address.port().to_string()).collect();
+            let ports: Vec<String> =
+                loaded.config.listeners.iter().map(|l| l.address.port().to_string()).collect();
             Err(format!("no listener has port {port}; there is {}", ports.join(", ")))
         }
         _ => Ok(format!("{} {}{}\n{}", asked.method, asked.host, asked.target, parts.join("\n"))),

@@ -28,7 +28,7 @@ use std::path::Path;
 use log::LevelFilter;
 use serde::Deserialize;
 
-use super::{AccessLog, Admin, Config, ErrorPage, Listener, Pool, StickyBy};
+use super::{Config, Pool, StickyBy};
 pub use explain::{explain, summary};
 use given::Given;
 use model::File;
@@ -40,20 +40,12 @@ use tree::Node;
 /// What a file says, checked and complete: what it leaves out has its default.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What flags can say too. Its `listen` are the addresses of the listeners.
+    /// What it says of the run.
     ///
     /// Its `pools` are the default one if the file names none; they are empty if it names none and nothing leads to one.
     pub config: Config,
-    /// What is listened on, in the order of the file; at least one.
-    pub listeners: Vec<Listener>,
     /// The least important messages that are logged; `None`: the file does not say.
     pub log_level: Option<LevelFilter>,
-    /// The listener for those who run the balancer; `None`: there is none.
-    pub admin: Option<Admin>,
-    /// A line for each request; `None`: there is none.
-    pub access_log: Option<AccessLog>,
-    /// Bodies of error replies, in the order of the file.
-    pub error_pages: Vec<ErrorPage>,
     /// Whether the file itself names listeners; if not, the environment may set the port.
     pub names_listeners: bool,
     /// Whether the file itself names pools.
@@ -140,7 +132,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
     }
     let default = Config::default();
     let config = Config {
-        listen: listeners.iter().map(|listener| listener.address).collect(),
+        listeners,
         workers: file.workers.read().flatten().unwrap_or(default.workers),
         pin: file.pin.get().copied().unwrap_or(default.pin),
         busy_poll: file.busy_poll.get().copied().unwrap_or(default.busy_poll),
@@ -154,16 +146,17 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
         timeouts,
         limits: whole::limits(&file.limits, notes),
         trust: whole::trust(&file.trust_forwarded, notes),
-    };
-    Some(Loaded {
-        admin: whole::admin(&file.admin, &config, notes),
-        access_log: whole::access_log(&file.access_log, directory, notes),
+        resolve_interval: file.resolve_interval.or(default.resolve_interval),
         error_pages: whole::error_pages(&file.error_page, directory, notes),
+        admin: None,
+        access_log: whole::access_log(&file.access_log, directory, notes),
+    };
+    let admin = whole::admin(&file.admin, &config, notes);
+    Some(Loaded {
         log_level: file.log_level.get().copied().map(whole::log_level),
         names_listeners: file.listener.has_any(),
         names_pools: file.pool.has_any(),
-        config,
-        listeners,
+        config: Config { admin, ..config },
     })
 }
 

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) busy_poll: Given<bool>,
     pub(super) log_level: Given<LogLevel>,
     pub(super) drain_timeout: Given<As<Duration>>,
+    pub(super) resolve_interval: Given<As<Duration>>,
     pub(super) status_path: Given<As<StatusPath>>,
     pub(super) trust_forwarded: Many<As<Network>>,
     pub(super) timeouts: Given<Timeouts>,

@@ -124,7 +124,8 @@ pub(super) fn admin(given: &Given<model::Admin>, config: &Config, notes: &Notes)
         let same = ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified();
         same && address.port() == other.port() && address.port() != 0
     };
-    if let Some(other) = config.listen.iter().find(meets) {
+    if let Some(other) = config.listeners.iter().map(|listener| listener.address).find(|other| meets(&other))
+    {
         let message = format!(
             "address \"{address}\": the listener on {other} has it; give the admin a port of its own"
         );
