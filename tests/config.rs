@@ -72,7 +72,10 @@ fn the_example_is_taken_as_it_stands() {
     let loaded = without_warnings("lb.toml", &example());
     assert_eq!(summary(&loaded, &[]), "OK: 1 listener, 1 route, 2 pools, 3 backends");
     assert_eq!(loaded.config.workers, 2);
-    assert_eq!(loaded.config.listen, ["0.0.0.0:8080".parse().expect("an address")]);
+    assert_eq!(
+        loaded.config.listeners.iter().map(|l| l.address).collect::<Vec<_>>(),
+        ["0.0.0.0:8080".parse().expect("an address")]
+    );
     let [listener] = &*loaded.config.listeners else { panic!("{:?}", loaded.config.listeners) };
     assert_eq!((listener.name.as_str(), listener.pool), ("web", Some(0)));
     let [route] = listener.routes.all() else { panic!("{:?}", listener.routes) };

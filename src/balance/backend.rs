@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
 };
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::circuit::{Circuit, State};
 use super::latency::Latency;
@@ -49,7 +49,7 @@ pub struct Backend {
     pub(super) circuit: Circuit,
     /// When it last returned, in milliseconds since the process began; 0: it has not been away.
     pub(super) since: AtomicU64,
-    pub(super) window: Mutex<Window>,
+    window: Mutex<Window>,
     max_connections: AtomicU32,
     max_requests: AtomicU32,
     /// Connections to it from all workers.
@@ -256,6 +256,11 @@ impl Backend {
         self.most_in_flight() != ANY
     }
 
+    // A panic ends the process, so nobody ever sees a poisoned lock.
+    pub(super) fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long its answers take.
     pub fn latency(&self) -> &Latency {
         &self.latency.0
@@ -287,14 +292,16 @@ impl Backend {
         (self.in_flight() + 1) as f32 / f32::from(self.weight())
     }
 
-    /// Its latency times its requests in flight for its weight. One that has not answered yet is cheap while it
-    /// has nothing to do, and dear as soon as it has.
+    /// Its latency times its requests in flight for its weight. One that was not heard of for long is cheap while
+    /// it has nothing to do, and dear as soon as it has. While requests wait there, what was seen last does not
+    /// fade: one that hangs must not look faster for it.
     pub(super) fn cost(&self, now: u64) -> f32 {
         const UNKNOWN_US: f32 = 1_000_000.0;
-        let latency = match self.latency().get(now) {
-            Some(latency) => latency + 1.0,
-            None if self.in_flight() == 0 => 0.0,
-            None => UNKNOWN_US,
+        let idle = self.in_flight() == 0;
+        let latency = match self.latency().get(if idle { now } else { 0 }) {
+            Some(latency) if self.latency().is_fresh(now) => latency + 1.0,
+            _ if idle => 0.0,
+            seen => seen.map_or(UNKNOWN_US, |seen| seen.max(UNKNOWN_US)),
         };
         latency * self.in_flight_for_weight()
     }

@@ -1,6 +1,7 @@
 //! Choosing a backend: the one entry, and what is common to all algorithms.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::circuit::State;
 use super::{Backend, Mode, Pool, Table, hash, schedule};
@@ -14,7 +15,7 @@ const PLACES: u32 = 16;
 /// One choice in so many goes round by turn whatever the latencies, so that every backend is known.
 const TURN_SHARE: u32 = 32;
 /// A backend that returns is given at least this part of its share at once.
-const SLOW_START_MIN: f64 = 0.1;
+const SLOW_START_MIN: f32 = 0.1;
 /// A request that may not be sent twice is used for a trial only where no other came for so many milliseconds.
 const TRIAL_PATIENCE: u64 = 1_000;
 
@@ -154,17 +155,15 @@ impl Eligible {
     }
 
     fn choose_among(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Choice {
+        let own = ask.sticky.filter(|id| !ask.tried.contains(&Some(*id)));
+        if let Some(id) = own.filter(|&id| table.backend(id).keeps_clients()) {
+            // A client that sticks waits for its own backend, rather than lose what it has there.
+            return if enter(table, pool, id) { Choice::Backend(id) } else { Choice::Full };
+        }
         if ask.now >= self.trial_at
             && let Some(id) = self.trial(table, pool, ask)
         {
             return Choice::Trial(id);
-        }
-        if let Some(id) = ask.sticky
-            && !ask.tried.contains(&Some(id))
-            && table.backend(id).keeps_clients()
-        {
-            // A client that sticks waits for its own backend, rather than lose what it has there.
-            return if enter(table, pool, id) { Choice::Backend(id) } else { Choice::Full };
         }
         if self.turns.is_empty() {
             return Choice::None;
@@ -183,13 +182,19 @@ impl Eligible {
             return Choice::None;
         }
         let slow = pool.config().slow_start;
+        let by_load = by_load(&pool.config().algorithm);
         let mut luck = self.rng.fork();
         for careful in [true, false] {
-            let warm = ask.now >= self.warming_until || !careful;
+            // Those that go by the load have the share in the load; the others draw for it.
+            let draws = careful && !by_load && ask.now < self.warming_until;
             let seed = luck.u64(..);
+            let takes = |backend: &Backend| {
+                let since = backend.since();
+                !draws || fastrand::Rng::with_seed(seed ^ since).f32() < share(backend, ask.now, slow)
+            };
             let passes = |id: BackendId| {
                 let backend = table.backend(id);
-                untried(id) && backend.has_room() && (warm || takes_share(backend, ask.now, slow, seed))
+                untried(id) && backend.has_room() && takes(backend)
             };
             // Another worker may take the last place in between; then the others are looked at again.
             while let Some(id) = self.pick(table, pool, ask, &passes) {
@@ -231,19 +236,27 @@ impl Eligible {
         ask: &Ask<'_>,
         passes: &dyn Fn(BackendId) -> bool,
     ) -> Option<BackendId> {
+        let (warm, slow) = (ask.now >= self.warming_until, pool.config().slow_start);
+        let share = |id: BackendId| if warm { 1.0 } else { share(table.backend(id), ask.now, slow) };
         match &pool.config().algorithm {
             Algorithm::RoundRobin => self.in_turn(pool, passes),
             Algorithm::Random => self.at_random(passes),
-            Algorithm::LeastConnections if self.backends.len() <= SCAN_MAX => self.least(table, passes),
+            Algorithm::LeastConnections if self.backends.len() <= SCAN_MAX => {
+                self.least(table, share, passes)
+            }
             Algorithm::LeastConnections | Algorithm::TwoChoices => {
-                self.of_two(passes, |id| table.backend(id).in_flight_for_weight())
+                self.of_two(passes, |id| table.backend(id).in_flight_for_weight() / share(id))
             }
             Algorithm::PeakEwma => {
                 self.rotor = self.rotor.wrapping_add(1);
                 if (self.rotor as u32).is_multiple_of(TURN_SHARE) {
-                    return self.in_turn(pool, passes);
+                    // One that is busy is about to be heard of, or hangs.
+                    let turn = self.turn(pool);
+                    if table.backend(turn).in_flight() == 0 && passes(turn) {
+                        return Some(turn);
+                    }
                 }
-                self.of_two(passes, |id| table.backend(id).cost(ask.now))
+                self.of_two(passes, |id| table.backend(id).cost(ask.now) / share(id))
             }
             Algorithm::Hash { bound, .. } => match ask.key {
                 Some(key) => self.by_hash(table, pool, key, *bound, passes),
@@ -268,15 +281,20 @@ impl Eligible {
         turned.copied().find(|&id| passes(id))
     }
 
-    /// The one with the fewest requests in flight for its weight; among equals, each in turn.
-    fn least(&mut self, table: &Table, passes: &dyn Fn(BackendId) -> bool) -> Option<BackendId> {
+    /// The one with the fewest requests in flight for its weight; among equals, any.
+    fn least(
+        &mut self,
+        table: &Table,
+        share: impl Fn(BackendId) -> f32,
+        passes: &dyn Fn(BackendId) -> bool,
+    ) -> Option<BackendId> {
         let count = self.backends.len();
-        self.rotor = if self.rotor + 1 < count { self.rotor + 1 } else { 0 };
-        let mut best: Option<(BackendId, u64, u64)> = None;
+        let start = self.rng.usize(..count);
+        let mut best: Option<(BackendId, f32, f32)> = None;
         for at in 0..count {
-            let at = self.rotor + at;
+            let at = start + at;
             let (id, weight) = self.backends[if at < count { at } else { at - count }];
-            let (load, weight) = (u64::from(table.backend(id).in_flight()) + 1, u64::from(weight));
+            let (load, weight) = ((table.backend(id).in_flight() + 1) as f32, f32::from(weight) * share(id));
             let better = best.is_none_or(|(_, least, of)| load * of < least * weight);
             if better && passes(id) {
                 best = Some((id, load, weight));
@@ -292,7 +310,7 @@ impl Eligible {
         cost: impl Fn(BackendId) -> f32,
     ) -> Option<BackendId> {
         let one = self.at_random(passes)?;
-        // Drawn anew if it is the same: with unequal weights it may be most of the turns.
+        // With unequal weights one backend may have most of the turns: another is the next one behind them.
         let other = self.at_random(&|id| id != one && passes(id)).unwrap_or(one);
         Some(if cost(other) < cost(one) { other } else { one })
     }
@@ -373,11 +391,21 @@ fn trial_at(backend: &Backend) -> u64 {
     }
 }
 
-/// Whether a backend that returned lately takes this request: the likelier the longer it has been back.
-fn takes_share(backend: &Backend, now: u64, slow_start: std::time::Duration, seed: u64) -> bool {
-    let (since, span) = (backend.since(), slow_start.as_millis() as f64);
-    let share = (now.saturating_sub(since) as f64 / span).max(SLOW_START_MIN);
-    since == 0 || fastrand::Rng::with_seed(seed ^ since).f64() < share
+/// Whether a backend is chosen by how much it has to do.
+fn by_load(algorithm: &Algorithm) -> bool {
+    match algorithm {
+        Algorithm::LeastConnections | Algorithm::TwoChoices | Algorithm::PeakEwma => true,
+        Algorithm::RoundRobin | Algorithm::Random | Algorithm::Hash { .. } => false,
+    }
+}
+
+/// The part of its share that a backend is given: all but for one that has returned lately.
+fn share(backend: &Backend, now: u64, slow_start: Duration) -> f32 {
+    let (since, span) = (backend.since(), slow_start.as_millis() as f32);
+    if since == 0 {
+        return 1.0;
+    }
+    (now.saturating_sub(since) as f32 / span).clamp(SLOW_START_MIN, 1.0)
 }
 
 #[cfg(test)]

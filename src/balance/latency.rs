@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Time in which the past loses all but 1/e of its weight.
 const DECAY_MS: f32 = 5_000.0;
-/// What a failure counts as: a backend that fails fast must not look fast.
-const PENALTY_US: f32 = 2_000_000.0;
+/// What a failure counts as at least: a backend that fails fast must not look fast.
+const PENALTY_US: u64 = 2_000_000;
+/// What is older says nothing any more.
+const STALE_MS: i32 = 60_000;
 
 /// The average in microseconds and when it was last touched, in one word. Two workers that observe at once may
 /// lose one of two observations, which an average survives.
@@ -13,7 +15,13 @@ const PENALTY_US: f32 = 2_000_000.0;
 pub struct Latency(AtomicU64);
 
 impl Latency {
-    /// The average as of now, in microseconds; `None` before the first observation.
+    /// Something was observed within the last minute.
+    pub fn is_fresh(&self, now_ms: u64) -> bool {
+        unpack(self.0.load(Relaxed)).is_some_and(|(_, at)| age(at, now_ms) < STALE_MS)
+    }
+
+    /// The average as of now, in microseconds; as it was last for a time before that. `None` before the first
+    /// observation.
     pub fn get(&self, now_ms: u64) -> Option<f32> {
         let (average, at) = unpack(self.0.load(Relaxed))?;
         Some(average * weight(at, now_ms))
@@ -24,9 +32,9 @@ impl Latency {
         self.note(took_us as f32, now_ms);
     }
 
-    /// No answer, or one that counts as a failure.
-    pub fn observe_failure(&self, now_ms: u64) {
-        self.note(PENALTY_US, now_ms);
+    /// After so long there was no answer, or one that is a failure.
+    pub fn observe_failure(&self, took_us: u64, now_ms: u64) {
+        self.note(took_us.max(PENALTY_US) as f32, now_ms);
     }
 
     fn note(&self, took: f32, now_ms: u64) {
@@ -48,9 +56,14 @@ fn unpack(word: u64) -> Option<(f32, u32)> {
     (at > 0).then(|| (f32::from_bits((word >> 32) as u32), at))
 }
 
-/// What is left of the past. The clock of 32 bits goes round once in 49 days, and the difference with it.
+/// What is left of the past.
 fn weight(at: u32, now_ms: u64) -> f32 {
-    (-((now_ms as u32).wrapping_sub(at) as i32).max(0) as f32 / DECAY_MS).exp()
+    (-age(at, now_ms) as f32 / DECAY_MS).exp()
+}
+
+/// The clock of 32 bits goes round once in 49 days, and the difference with it. Another core's may be ahead.
+fn age(at: u32, now_ms: u64) -> i32 {
+    ((now_ms as u32).wrapping_sub(at) as i32).max(0)
 }
 
 #[cfg(test)]
@@ -74,7 +87,8 @@ mod tests {
     #[test]
     fn without_traffic_the_past_is_forgotten() {
         let latency = Latency::default();
-        latency.observe_failure(1_000);
+        latency.observe_failure(300, 1_000);
+        assert!(latency.is_fresh(60_999) && !latency.is_fresh(61_000));
         assert!(latency.get(1_000).unwrap() > 1_000_000.0);
         assert!(latency.get(61_000).unwrap() < 100.0);
         assert_eq!(latency.get(0), latency.get(1_000), "a clock that another core has not reached yet");

@@ -25,6 +25,8 @@ pub struct Live {
     /// Backends that are out by traffic's judgement.
     ejected: AtomicU32,
     waiting: Waiting,
+    /// Requests that it was to serve, by worker.
+    requests: Box<[Padded<AtomicU64>]>,
     /// No longer configured.
     gone: AtomicBool,
 }
@@ -61,6 +63,7 @@ impl Live {
             in_flight: Padded::default(),
             ejected: AtomicU32::new(0),
             waiting: Waiting::new(workers),
+            requests: (0..workers).map(|_| Padded::default()).collect(),
             gone: AtomicBool::new(false),
         }
     }
@@ -161,6 +164,17 @@ impl Pool {
     /// Some backend has a limit, so that requests may have to wait.
     pub fn is_capped(&self) -> bool {
         self.capped
+    }
+
+    /// Counts a request that it is to serve. Only that worker may call it.
+    pub fn request(&self, worker: usize) {
+        let count = &self.live.requests[worker].0;
+        count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Requests that it was to serve so far, each counted once however often it was tried.
+    pub fn requests(&self) -> u64 {
+        self.live.requests.iter().map(|count| count.0.load(Relaxed)).sum()
     }
 
     /// Who waits for one of its backends.

@@ -175,10 +175,14 @@ mod tests {
     #[test]
     fn one_that_is_out_and_goes_does_not_keep_its_place_among_those() {
         let table = Table::new(vec![pool("a", &[1, 2])], 1);
-        (0..3).for_each(|_| drop(table.failed(BackendId(0), 0, 1)));
+        (0..3).for_each(|_| {
+            table.failed(BackendId(0), 0, 1);
+        });
         assert!(!table.backend(BackendId(0)).is_healthy());
         let (next, _) = table.renew(vec![pool("a", &[2, 3])], 1, 10);
-        (0..3).for_each(|_| drop(next.failed(BackendId(1), 0, 20)));
+        (0..3).for_each(|_| {
+            next.failed(BackendId(1), 0, 20);
+        });
         assert!(!next.backend(BackendId(1)).is_healthy(), "one of two may be out");
     }
 

@@ -10,7 +10,8 @@ use super::backend::{Backend, Mode, Padded};
 use super::circuit::State;
 use super::pool::Pool;
 use super::renewal::Renewal;
-use crate::config;
+use super::window::Window;
+use crate::config::{self, Ejection};
 use crate::id::{BackendId, PoolId};
 
 /// All pools and backends in force.
@@ -84,15 +85,6 @@ impl Table {
         self.pool(self.backend(id).pool())
     }
 
-    /// Requests that the backends of a pool were chosen for so far, each counted once however often it was tried.
-    pub fn requests(&self, pool: &Pool) -> u64 {
-        let backends = pool.members().iter().map(|&id| self.backend(id));
-        backends
-            .flat_map(|backend| backend.tallies())
-            .map(|tally| tally.requests() - tally.retries().min(tally.requests()))
-            .sum()
-    }
-
     /// Changes whenever the eligible set of a pool has changed.
     pub fn epoch(&self) -> u64 {
         self.epoch.0.load(Relaxed)
@@ -109,6 +101,7 @@ impl Table {
         let changed = backend.up.swap(up, Relaxed) != up;
         if changed && up {
             backend.failures.store(0, Relaxed);
+            *backend.window() = Window::default();
             if backend.circuit.reset() {
                 pool.return_one();
             }
@@ -145,16 +138,8 @@ impl Table {
         let ejection = &pool.config().ejection;
         backend.tally(worker).failure();
         let in_a_row = backend.failures.fetch_add(1, Relaxed) + 1;
-        let rate = (ejection.fail_rate > 0).then(|| {
-            let (requests, failures) =
-                backend.tallies().iter().fold((0, 0), |(requests, failures), tally| {
-                    (requests + tally.requests(), failures + tally.failures())
-                });
-            // A panic ends the process, so nobody ever sees a poisoned lock.
-            let mut window = backend.window.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            window.failed(now, requests.max(failures), failures, ejection)
-        });
-        let reason = match rate.flatten() {
+        let rate = if ejection.fail_rate > 0 { self.fail_rate(backend, now, ejection) } else { None };
+        let reason = match rate {
             _ if ejection.max_fails > 0 && in_a_row >= ejection.max_fails => Reason::InARow(in_a_row),
             Some(rate) => Reason::Rate(rate),
             None => return None,
@@ -168,6 +153,15 @@ impl Table {
         }
         self.changed(pool);
         self.ejected(id, reason, now)
+    }
+
+    /// The totals are added up under the lock: else one worker's could be older than those of the one before it.
+    fn fail_rate(&self, backend: &Backend, now: u64, ejection: &Ejection) -> Option<u64> {
+        let mut window = backend.window();
+        let (requests, failures) = backend.tallies().iter().fold((0, 0), |(requests, failures), tally| {
+            (requests + tally.requests(), failures + tally.failures())
+        });
+        window.failed(now, requests.max(failures), failures, ejection)
     }
 
     fn ejected(&self, id: BackendId, reason: Reason, now: u64) -> Option<Ejected> {
@@ -198,6 +192,7 @@ impl Table {
         let back = backend.circuit.trial_succeeded(now);
         if back {
             backend.failures.store(0, Relaxed);
+            *backend.window() = Window::default();
             backend.since.store(now.max(1), Relaxed);
             pool.return_one();
             self.changed(pool);

@@ -7,17 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[repr(align(128))]
 pub struct Tally {
     requests: AtomicU64,
-    retries: AtomicU64,
     failures: AtomicU64,
 }
 
 impl Tally {
     /// Counts a request sent to the backend, which may be a retry. Only the owning worker may call it.
-    pub fn request(&self, retry: bool) {
+    pub fn request(&self) {
         add(&self.requests);
-        if retry {
-            add(&self.retries);
-        }
     }
 
     /// Counts one that failed by the backend's fault. Only the owning worker may call it.
@@ -28,11 +24,6 @@ impl Tally {
     /// Requests sent, retries included.
     pub fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
-    }
-
-    /// Those of them that had been tried before.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Relaxed)
     }
 
     /// Requests that failed by the backend's fault.

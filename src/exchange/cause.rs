@@ -218,11 +218,7 @@ impl Cause {
         let never_sent = standing.replayable && standing.retries > 0;
         let again = never_sent && standing.idempotent;
         match self {
-            Self::ConnectFailed
-            | Self::ConnectTimeout
-            | Self::ConnectionStale
-            | Self::BackendFull
-            | Self::Shortage
+            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionStale | Self::Shortage
                 if never_sent =>
             {
                 Verdict::Retry

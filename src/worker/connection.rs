@@ -156,6 +156,8 @@ pub(super) struct Flight {
     pub(super) counted: Counted,
     /// It is the one request that tries a backend which is out.
     pub(super) trial: bool,
+    /// What its answer says of the backend has been taken down.
+    pub(super) judged: bool,
     /// Hash of the key that chooses its backend.
     pub(super) key: Option<u64>,
     /// The backend that its client sticks to.

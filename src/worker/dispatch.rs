@@ -34,10 +34,9 @@ impl<N: Net> Pump<N> {
             Choice::Full => return Err(Cause::BackendFull),
             Choice::None => return Err(Cause::NoBackend),
         };
-        let (chosen, counted) = (self.table.backend(backend), Counted::by(pool));
-        chosen.tally(self.worker).request(flight.retries < pool.config().retry.retries);
-        flight.counted = counted;
         (flight.backend, flight.trial, flight.sent) = (Some(backend), trial, false);
+        (flight.counted, flight.judged) = (Counted::by(pool), false);
+        let chosen = self.table.backend(backend);
         (flight.tried_at, flight.first_address) = (self.now_us, chosen.preferred() as u16);
         while let Some(up_key) = self.idle.pop(backend) {
             let up = &mut self.upstreams[up_key];
@@ -49,9 +48,14 @@ impl<N: Net> Pump<N> {
             up.owner = Some(key);
             let flight = &mut self.flights[flight_key];
             (flight.upstream, flight.stage) = (Some(up_key), Stage::Open);
+            self.table.backend(backend).tally(self.worker).request();
             return Ok(());
         }
-        self.dial(key, flight_key, backend, 0)
+        let dialled = self.dial(key, flight_key, backend, 0);
+        if dialled != Err(Cause::BackendFull) {
+            self.table.backend(backend).tally(self.worker).request();
+        }
+        dialled
     }
 
     /// Begins a connect to the backend's address after `skip` others.
@@ -152,12 +156,14 @@ impl<N: Net> Pump<N> {
         let Some(flight_key) = self.downstreams[key].flight else { return self.close_downstream(key) };
         let mut cause = cause;
         loop {
+            let dialled = self.flights[flight_key].backend.is_some();
             let reused = self.blame(flight_key, cause);
             if cause == Cause::BackendFull {
-                match self.join_queue(key, flight_key) {
+                match self.find_room(key, flight_key, dialled) {
                     Ok(()) => return Flow::Moved,
                     Err(why) => cause = why,
                 }
+                continue;
             }
             let flight = &mut self.flights[flight_key];
             let standing = Standing {
@@ -203,6 +209,23 @@ impl<N: Net> Pump<N> {
         }
     }
 
+    /// A backend that was chosen has all the connections it may have: another one may have room. Where none has, the
+    /// request waits.
+    fn find_room(&mut self, key: Key, flight_key: Key, dialled: bool) -> Result<(), Cause> {
+        if dialled {
+            match self.attach(key, flight_key) {
+                Ok(()) => return Ok(()),
+                Err(Cause::BackendFull) if self.flights[flight_key].backend.is_some() => {
+                    return Err(Cause::BackendFull);
+                }
+                Err(Cause::BackendFull | Cause::NoBackend) => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        self.flights[flight_key].tried.clear();
+        self.join_queue(key, flight_key)
+    }
+
     /// One line at debug for an exchange that ended other than well.
     pub(super) fn log_failure(&self, key: Key, cause: Cause, what: std::fmt::Arguments<'_>) {
         let down = &self.downstreams[key];
@@ -220,14 +243,17 @@ impl<N: Net> Pump<N> {
             self.close_upstream(up_key);
         }
         let flight = &mut self.flights[flight_key];
-        if let Some(backend) = flight.backend.filter(|_| cause != Cause::BackendFull) {
+        if let Some(backend) = flight.backend {
             flight.tried.push(backend);
         }
         // A kept connection that closes instead of answering tells of the backend's patience, not its health.
         let excused = reused && cause == Cause::NoResponse;
         let outcome = match cause {
             Cause::BackendFull => Outcome::Full,
-            Cause::BadStatus => self.outcome(flight_key),
+            Cause::BadStatus => {
+                self.charge(flight_key);
+                self.outcome(flight_key)
+            }
             cause if cause.blames_backend() && !excused => Outcome::Failed(cause),
             _ => Outcome::Void,
         };
@@ -243,7 +269,7 @@ impl<N: Net> Pump<N> {
             return true;
         }
         let pool = self.table.pool(self.flights[flight_key].pool);
-        let requests = self.table.requests(pool);
+        let requests = pool.requests();
         if cause == Cause::BadStatus {
             // Its answer is thrown away already.
             pool.budget().force(self.now, requests);

@@ -7,13 +7,10 @@ use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::trust::Outcome;
 use crate::exchange::Cause;
-use crate::id::PoolId;
+use crate::id::{BackendId, PoolId};
 use crate::slab::Key;
 use crate::stats::Counter;
 use crate::transport::Net;
-
-/// Behind one that waits for a backend of its own, so many others are asked whether they can go first.
-const LOOKED_AT: usize = 16;
 
 /// One that waits.
 #[derive(Clone, Copy, Debug)]
@@ -23,25 +20,58 @@ struct Waiter {
     since: u64,
 }
 
-/// A worker's waiting requests, one line a pool.
+/// A worker's waiting requests, by pool.
 #[derive(Debug)]
-pub(super) struct Lines(Vec<VecDeque<Waiter>>);
+pub(super) struct Lines(Vec<Vec<Line>>);
+
+/// Those who wait for the same: clients that stick to a backend wait for that one, and hold up nobody else.
+#[derive(Debug)]
+struct Line {
+    backend: Option<BackendId>,
+    waiters: VecDeque<Waiter>,
+}
 
 impl Lines {
     pub(super) fn new(pools: usize) -> Self {
-        Self((0..pools).map(|_| VecDeque::new()).collect())
+        Self((0..pools).map(|_| Vec::new()).collect())
     }
 
     pub(super) fn grow(&mut self, pools: usize) {
-        self.0.resize_with(self.0.len().max(pools), VecDeque::new);
+        self.0.resize_with(self.0.len().max(pools), Vec::new);
     }
 
-    fn place(&self, pool: PoolId, flight: Key) -> Option<usize> {
-        self.0[pool.index()].iter().position(|waiter| waiter.flight == flight)
+    fn join(&mut self, pool: PoolId, backend: Option<BackendId>, waiter: Waiter) {
+        let lines = &mut self.0[pool.index()];
+        match lines.iter_mut().find(|line| line.backend == backend) {
+            Some(line) => line.waiters.push_back(waiter),
+            None => lines.push(Line { backend, waiters: [waiter].into() }),
+        }
+    }
+
+    fn leave(&mut self, pool: PoolId, flight: Key) -> Option<Waiter> {
+        let lines = &mut self.0[pool.index()];
+        let mut places = lines.iter().enumerate().map(|(at, line)| (at, line.place(flight)));
+        let (at, place) = places.find_map(|(at, place)| Some((at, place?)))?;
+        let left = lines[at].waiters.remove(place);
+        if lines[at].waiters.is_empty() {
+            lines.swap_remove(at);
+        }
+        left
+    }
+
+    /// The first of each line.
+    fn firsts(&self, pool: PoolId) -> impl Iterator<Item = &Waiter> {
+        self.0[pool.index()].iter().filter_map(|line| line.waiters.front())
     }
 
     fn first_since(&self, pool: PoolId) -> Option<u64> {
-        self.0[pool.index()].front().map(|waiter| waiter.since)
+        self.firsts(pool).map(|first| first.since).min()
+    }
+}
+
+impl Line {
+    fn place(&self, flight: Key) -> Option<usize> {
+        self.waiters.iter().position(|waiter| waiter.flight == flight)
     }
 }
 
@@ -49,7 +79,7 @@ impl<N: Net> Pump<N> {
     /// Somebody waits for this pool already, so that whoever comes now must not pass.
     pub(super) fn must_queue(&self, pool: PoolId) -> bool {
         let pool = self.table.pool(pool);
-        pool.is_capped() && pool.waiting().len() > 0
+        pool.is_capped() && !pool.waiting().is_empty()
     }
 
     /// Has an exchange wait for a backend. It is tried once more before it does: room may have come meanwhile.
@@ -58,17 +88,15 @@ impl<N: Net> Pump<N> {
         let pool = self.table.pool(flight.pool);
         let queue = pool.config().queue;
         if queue.length == 0 {
-            return Err(Cause::BackendFull);
+            return Err(Cause::QueueFull);
         }
         if !pool.waiting().join(queue.length) {
             return Err(Cause::QueueFull);
         }
         flight.stage = Stage::Queued { since: self.now };
-        let line = &mut self.lines.0[flight.pool.index()];
-        line.push_back(Waiter { downstream: key, flight: flight_key, since: self.now });
-        if line.len() == 1 {
-            pool.waiting().tell(self.worker, Some(self.now));
-        }
+        let own = flight.sticky.filter(|&id| self.table.backend(id).keeps_clients());
+        self.lines.join(flight.pool, own, Waiter { downstream: key, flight: flight_key, since: self.now });
+        pool.waiting().tell(self.worker, self.lines.first_since(flight.pool));
         self.stats.add(Counter::Queued, 1);
         self.arm(key, queue.timeout.as_millis() as u64);
         Ok(())
@@ -77,19 +105,13 @@ impl<N: Net> Pump<N> {
     /// One whose turn it may be tries to get a backend.
     pub(super) fn queued(&mut self, s: &mut Scratch, key: Key, flight_key: Key, since: u64) -> Flow {
         let pool_id = self.flights[flight_key].pool;
-        let Some(place) = self.lines.place(pool_id, flight_key) else { return Flow::Blocked };
-        if place >= LOOKED_AT {
+        if !self.lines.firsts(pool_id).any(|first| first.flight == flight_key) {
             return Flow::Blocked;
         }
         let attached = self.attach(key, flight_key);
         if attached == Err(Cause::BackendFull) {
             self.settle(flight_key, Outcome::Full);
-            let flight = &mut self.flights[flight_key];
-            flight.stage = Stage::Queued { since };
-            let next = self.lines.0[pool_id.index()].get(place + 1).map(|waiter| waiter.downstream);
-            if let (Some(next), Some(_)) = (next, flight.sticky) {
-                self.enqueue(next);
-            }
+            self.flights[flight_key].stage = Stage::Queued { since };
             self.arm_queued(key, pool_id, since);
             return Flow::Blocked;
         }
@@ -124,14 +146,11 @@ impl<N: Net> Pump<N> {
 
     /// Takes an exchange out of its line, wherever in it it stands.
     pub(super) fn leave_queue(&mut self, flight_key: Key, pool_id: PoolId) {
-        let Some(place) = self.lines.place(pool_id, flight_key) else { return };
-        let since = self.lines.0[pool_id.index()].remove(place).map_or(self.now, |waiter| waiter.since);
+        let Some(left) = self.lines.leave(pool_id, flight_key) else { return };
         let waiting = self.table.pool(pool_id).waiting();
-        if place == 0 {
-            waiting.tell(self.worker, self.lines.first_since(pool_id));
-        }
+        waiting.tell(self.worker, self.lines.first_since(pool_id));
         waiting.leave();
-        self.stats.add(Counter::QueueMillis, self.now - since);
+        self.stats.add(Counter::QueueMillis, self.now - left.since);
     }
 
     /// There may be room at a backend: it is for whoever has waited longest, at whichever worker.
@@ -147,10 +166,11 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// The first of this worker's line tries again.
+    /// The first of each of this worker's lines tries again.
     pub fn take_turn(&mut self, pool: PoolId) {
-        if let Some(first) = self.lines.0[pool.index()].front() {
-            self.enqueue(first.downstream);
+        for at in 0..self.lines.0[pool.index()].len() {
+            let first = self.lines.firsts(pool).nth(at).map(|first| first.downstream);
+            first.into_iter().for_each(|first| self.enqueue(first));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::balance::choice::Counted;
 use crate::balance::hash;
 use crate::config::Limits;
 use crate::exchange::{Cause, Exchange, Found, Local, Opened, Rules, Took};
-use crate::id::PoolId;
+use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::proto::h1::request::Forwarded;
 use crate::proto::h1::{Refusal, scan};
@@ -128,8 +128,14 @@ impl<N: Net> Pump<N> {
     ) -> Key {
         let place = self.place(key, line);
         let pool = self.table.pool(pool);
+        pool.request(self.worker);
         let client = pool.affinity().map(|_| hash::hash_address(self.downstreams[key].peer));
         let remembered = || pool.affinity()?.get(client?, self.now);
+        // What was remembered may have gone with a reload, and its number be another's.
+        let belongs = |&id: &BackendId| {
+            let backend = self.table.backend(id);
+            backend.pool() == pool.id() && !backend.is_gone()
+        };
         self.stats.add(Counter::Flights, 1);
         self.flights.insert(Flight {
             whole: exchange.request_done(),
@@ -141,8 +147,9 @@ impl<N: Net> Pump<N> {
             backend: None,
             counted: Counted::default(),
             trial: false,
+            judged: false,
             key: found.hash,
-            sticky: found.cookie.map_or_else(remembered, |value| pool.backend_of(value)),
+            sticky: found.cookie.map_or_else(remembered, |value| pool.backend_of(value)).filter(belongs),
             client,
             tried_at: self.now_us,
             first_address: 0,

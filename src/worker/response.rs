@@ -101,7 +101,7 @@ impl<N: Net> Pump<N> {
             keep,
             edits: &line.response,
             added: flight.cookie(pool),
-            again: flight.statuses_to_retry(pool, self.now, || self.table.requests(pool)),
+            again: flight.statuses_to_retry(pool, self.now),
         };
         let took = match flight.exchange.response(input, scanned, &taking, out) {
             Ok(took) => took,

@@ -34,14 +34,9 @@ impl Flight {
     }
 
     /// Answers that are thrown away for another try.
-    pub(super) fn statuses_to_retry<'p>(
-        &self,
-        pool: &'p Pool,
-        now: u64,
-        requests: impl FnOnce() -> u64,
-    ) -> &'p Statuses {
+    pub(super) fn statuses_to_retry<'p>(&self, pool: &'p Pool, now: u64) -> &'p Statuses {
         let statuses = &pool.config().retry.statuses;
-        let may = !statuses.is_empty() && self.may_go_again() && pool.budget().allows(now, requests());
+        let may = !statuses.is_empty() && self.may_go_again() && pool.budget().allows(now, pool.requests());
         if may { statuses } else { &NONE }
     }
 
@@ -71,18 +66,33 @@ impl<N: Net> Pump<N> {
         {
             affinity.set(client, backend, self.now);
         }
+        let status = flight.exchange.status();
         if pool.config().algorithm == Algorithm::PeakEwma {
-            let took = self.now_us.saturating_sub(flight.tried_at);
-            self.table.backend(backend).latency().observe(took, self.now);
+            if status >= 500 {
+                self.charge(flight_key);
+            } else {
+                let took = self.now_us.saturating_sub(flight.tried_at);
+                self.table.backend(backend).latency().observe(took, self.now);
+            }
         }
+        let flight = &mut self.flights[flight_key];
         if !std::mem::take(&mut flight.trial) {
             return;
         }
-        let status = flight.exchange.status();
         if pool.config().ejection.statuses.contains(status) {
+            flight.judged = true;
             self.failed(backend, true, &format!("status {status}"));
         } else if self.table.trial_succeeded(backend, self.now) {
             log::info!("backend {} is back: the request that tried it went well", self.url(backend));
+        }
+    }
+
+    /// The backend's latency is charged with a failure, however fast that was.
+    pub(super) fn charge(&self, flight_key: Key) {
+        let flight = &self.flights[flight_key];
+        if let Some(backend) = flight.backend {
+            let took = self.now_us.saturating_sub(flight.tried_at);
+            self.table.backend(backend).latency().observe_failure(took, self.now);
         }
     }
 
@@ -91,6 +101,7 @@ impl<N: Net> Pump<N> {
         let flight = &self.flights[flight_key];
         let statuses = &self.table.pool(flight.pool).config().ejection.statuses;
         match flight.exchange.status() {
+            _ if flight.judged => Outcome::Void,
             status if statuses.contains(status) => Outcome::Refused(status),
             _ => Outcome::Answered,
         }
@@ -101,11 +112,15 @@ impl<N: Net> Pump<N> {
         let flight = &mut self.flights[flight_key];
         let Some(backend) = flight.backend.take() else { return };
         let (trial, pool_id) = (std::mem::take(&mut flight.trial), flight.pool);
+        let took = self.now_us.saturating_sub(flight.tried_at);
         let pool = self.table.pool(pool_id);
         choice::leave(&self.table, pool, backend, std::mem::take(&mut flight.counted));
         match outcome {
             Outcome::Answered => self.table.succeeded(backend),
-            Outcome::Failed(cause) => self.failed(backend, trial, cause.code()),
+            Outcome::Failed(cause) => {
+                self.table.backend(backend).latency().observe_failure(took, self.now);
+                self.failed(backend, trial, cause.code());
+            }
             Outcome::Refused(status) => self.failed(backend, trial, &format!("status {status}")),
             Outcome::Void | Outcome::Full if trial => self.table.trial_abandoned(backend, self.now),
             Outcome::Void | Outcome::Full => {}
@@ -116,7 +131,6 @@ impl<N: Net> Pump<N> {
     }
 
     fn failed(&mut self, backend: BackendId, trial: bool, what: &str) {
-        self.table.backend(backend).latency().observe_failure(self.now);
         let ejected = if trial {
             self.table.trial_failed(backend, self.worker, self.now)
         } else {

@@ -6,7 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use evenkeel::balance::{Ask, Choice, Eligible, Pool, Table, choice, hash};
+use evenkeel::balance::choice::{self, Counted};
+use evenkeel::balance::{Ask, Choice, Eligible, Pool, Table, hash};
 use evenkeel::config::Algorithm;
 use evenkeel::id::BackendId;
 use fastrand::Rng;
@@ -193,13 +194,13 @@ impl<'a> World<'a> {
     /// What `worker/trust.rs` makes of an answer.
     fn answered(&self, exchange: &Exchange, now: u64) {
         let Exchange { backend, took, worker, trial, failed, .. } = *exchange;
-        if self.ewma {
+        if self.ewma && !failed {
             self.table.backend(backend).latency().observe(took, now);
         }
-        choice::leave(self.table, self.pool(), backend);
+        choice::leave(self.table, self.pool(), backend, Counted::by(self.pool()));
         let blamed = failed && self.scenario.judgement != Judgement::Answer;
         if blamed {
-            self.table.backend(backend).latency().observe_failure(now);
+            self.table.backend(backend).latency().observe_failure(took, now);
         }
         match (blamed, trial) {
             (false, false) => self.table.succeeded(backend),

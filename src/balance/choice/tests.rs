@@ -51,6 +51,15 @@ fn shares(table: &Table, turns: usize, ask: impl Fn(usize) -> Ask<'static>) -> V
     shares
 }
 
+/// So many choices at once, and how many fell to each; then all end.
+fn held(table: &Table, count: usize, ask: impl Fn(usize) -> Ask<'static>) -> Vec<usize> {
+    let mut eligible = eligible(table);
+    let choices: Vec<_> = (0..count).map(|turn| choose(&mut eligible, table, &ask(turn))).collect();
+    let shares = table.backends().iter().map(|backend| backend.in_flight() as usize).collect();
+    choices.into_iter().for_each(|choice| end(table, choice));
+    shares
+}
+
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::RoundRobin,
     Algorithm::LeastConnections,
@@ -140,7 +149,7 @@ fn the_slow_and_the_failing_get_less_but_never_nothing() {
     for (id, latency) in [1_000, 1_000, 100_000].into_iter().enumerate() {
         table.backend(BackendId(id as u16)).latency().observe(latency, 1);
     }
-    table.backend(BackendId(3)).latency().observe_failure(1);
+    table.backend(BackendId(3)).latency().observe_failure(100, 1);
     let shares = shares(&table, 6_400, |_| Ask { now: 1, ..Ask::default() });
     assert!(shares[0] + shares[1] > 3 * (shares[2] + shares[3]), "{shares:?}");
     assert!(shares[2] >= 40 && shares[3] >= 40, "each has its turn one time in 32 rounds: {shares:?}");
@@ -299,8 +308,10 @@ fn slow_start_gives_every_algorithms_backend_a_growing_share() {
         table.set_up(BackendId(0), false, 500);
         table.set_up(BackendId(0), true, 1_000);
         let mut before = 0;
-        for (now, least, most) in [(1_100, 1, 240), (6_000, 240, 850), (11_000, 700, 1_300)] {
-            let shares = shares(&table, 4_000, |turn| Ask { now, ..keyed(turn) });
+        for (now, least, most) in [(1_100, 0, 240), (6_000, 240, 850), (11_000, 700, 1_300)] {
+            let ask = |turn| Ask { now, ..keyed(turn) };
+            let shares =
+                if by_load(&algorithm) { held(&table, 4_000, ask) } else { shares(&table, 4_000, ask) };
             assert!((least..most).contains(&shares[0]), "{algorithm:?} at {now}: {shares:?}");
             assert!(shares[0] > before, "{algorithm:?} at {now}: {shares:?}");
             assert!(shares[1..].iter().all(|&share| share > 700), "{algorithm:?} at {now}: {shares:?}");
