@@ -31,7 +31,8 @@ pub use message::{
 pub(crate) use near::nearest;
 pub use network::{Network, parse_networks};
 pub use pool::{
-    Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Retry, SameSite, Sticky, StickyBy,
+    Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Resolve, Retry, SameSite, Sticky,
+    StickyBy,
 };
 pub use rate::parse_rate;
 pub use route::{

@@ -34,6 +34,8 @@ pub enum Mode {
 #[repr(align(128))]
 pub struct Backend {
     url: BackendUrl,
+    /// The one of its name's addresses that it is, where each is a backend.
+    address: Option<SocketAddr>,
     pool: PoolId,
     addresses: RwLock<Arc<[SocketAddr]>>,
     /// Which of the addresses answered last, by position.
@@ -69,6 +71,7 @@ impl Backend {
     pub fn new(config: &config::Backend, pool: PoolId, addresses: Vec<SocketAddr>, workers: usize) -> Self {
         Self {
             url: config.url.clone(),
+            address: config.address,
             pool,
             addresses: RwLock::new(addresses.into()),
             preferred: AtomicU16::new(0),
@@ -92,12 +95,20 @@ impl Backend {
 
     /// This is what is configured there.
     pub(super) fn is(&self, config: &config::Backend) -> bool {
-        self.url == config.url && !self.is_gone()
+        self.url == config.url && self.address == config.address && !self.is_gone()
     }
 
     /// As the user named it.
     pub fn url(&self) -> &BackendUrl {
         &self.url
+    }
+
+    /// What tells it from all others of its pool, the same on every instance.
+    pub fn identity(&self) -> String {
+        match self.address {
+            Some(address) => format!("{} at {address}", self.url),
+            None => self.url.to_string(),
+        }
     }
 
     /// The pool that it serves.

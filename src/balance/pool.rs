@@ -88,7 +88,7 @@ impl Pool {
             _ => None,
         };
         let maglev = matches!(config.algorithm, Algorithm::Hash { .. }).then(|| {
-            let name = |backend: &Backend| hash::hash(backend.url().to_string().as_bytes());
+            let name = |backend: &Backend| hash::hash(backend.identity().as_bytes());
             let names: Vec<_> = members.iter().map(|(_, b)| (name(b), b.weight())).collect();
             Maglev::new(&names)
         });
@@ -235,7 +235,7 @@ fn tickets(config: &config::Pool, members: &[(BackendId, Arc<Backend>)]) -> Box<
         return Box::default();
     };
     let ticket = |(id, backend): &(BackendId, Arc<Backend>)| {
-        let value = hash::cookie_value(cookie.secret.as_bytes(), &backend.url().to_string());
+        let value = hash::cookie_value(cookie.secret.as_bytes(), &backend.identity());
         let same_site = match cookie.same_site {
             SameSite::Strict => "Strict",
             SameSite::Lax => "Lax",

@@ -29,6 +29,7 @@ pub(super) fn pool(
         sticky: clients::sticky(flags, environment)?,
         slow_start: slow_start.unwrap_or(default.slow_start),
         fail_open: flags.fail_open,
+        resolve: default.resolve,
     })
 }
 

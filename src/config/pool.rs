@@ -1,5 +1,6 @@
 //! A pool: backends that serve the same thing, and how one of them is chosen and trusted.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{BackendUrl, Health, Statuses};
@@ -28,6 +29,18 @@ pub struct Pool {
     pub slow_start: Duration,
     /// With every backend down, try them all the same.
     pub fail_open: bool,
+    /// What a name with several addresses is.
+    pub resolve: Resolve,
+}
+
+/// What a name with several addresses is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resolve {
+    /// One backend: the address that answers first is kept to.
+    #[default]
+    First,
+    /// A backend for each address.
+    All,
 }
 
 impl Default for Pool {
@@ -45,6 +58,7 @@ impl Default for Pool {
             queue: Queue::default(),
             slow_start: Duration::ZERO,
             fail_open: false,
+            resolve: Resolve::First,
         }
     }
 }
@@ -54,6 +68,8 @@ impl Default for Pool {
 pub struct Backend {
     /// Where it is.
     pub url: BackendUrl,
+    /// The one of its name's addresses that it is, under [`Resolve::All`].
+    pub address: Option<SocketAddr>,
     /// Its share beside the others', 1 to [`limits::WEIGHT_MAX`].
     pub weight: u16,
     /// Used only while no other backend of the pool is eligible.
@@ -68,7 +84,7 @@ impl Backend {
     /// A backend of weight 1 without limits.
     #[must_use]
     pub fn new(url: BackendUrl) -> Self {
-        Self { url, weight: 1, backup: false, max_connections: None, max_requests: None }
+        Self { url, address: None, weight: 1, backup: false, max_connections: None, max_requests: None }
     }
 }
 

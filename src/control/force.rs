@@ -1,7 +1,7 @@
 //! What is in force: the configuration, the table and the settings made of it, and how one follows another.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use crate::balance::{Clients, RateLimiter, Table};
@@ -11,6 +11,7 @@ use crate::config::{
 };
 use crate::exchange::{Act, Line, Share, Site, Wanted};
 use crate::id::PoolId;
+use crate::limits;
 use crate::proto::h1::edits::Edits;
 use crate::sys;
 use crate::worker::Settings;
@@ -107,8 +108,7 @@ impl Force {
         now: u64,
     ) -> Result<Sockets, Refused> {
         let mut sockets = self.open(&config)?;
-        let addresses = |pool: &config::Pool| pool.backends.iter().map(|b| resolve(&b.url)).collect();
-        let pools = config.pools.iter().map(|pool| (pool.clone(), addresses(pool))).collect();
+        let pools = config.pools.iter().map(|pool| resolved(pool, resolve)).collect();
         let (table, ids) = self.table.renew(pools, self.workers, now);
         self.table = Arc::new(table);
         self.renew_limiters(&config);
@@ -256,6 +256,26 @@ impl Force {
         let lines = routes.chain([rest]).collect();
         Site { routes: listener.routes.clone(), local: bound.to_string(), leaving: false, lines }
     }
+}
+
+/// A pool with the addresses of its backends, each of them a backend where that is asked for.
+fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec<SocketAddr>>) {
+    let (mut backends, mut addresses) = (Vec::new(), Vec::new());
+    for backend in &pool.backends {
+        let found = resolve(&backend.url);
+        let name = backend.url.host.parse::<IpAddr>().is_err();
+        let room = backends.len() + found.len() <= limits::BACKENDS_MAX;
+        if pool.resolve == config::Resolve::All && name && room && !found.is_empty() {
+            for address in found {
+                backends.push(config::Backend { address: Some(address), ..backend.clone() });
+                addresses.push(vec![address]);
+            }
+        } else {
+            backends.push(backend.clone());
+            addresses.push(found);
+        }
+    }
+    (config::Pool { backends, ..pool.clone() }, addresses)
 }
 
 fn limiter_name(listener: &Listener, route: &str) -> String {

@@ -225,12 +225,20 @@ pub(super) struct Pool {
     pub(super) hash_bound: Given<As<Percent<{ limits::HASH_BOUND_MAX }>>>,
     pub(super) slow_start: Given<As<Duration>>,
     pub(super) fail_open: Given<bool>,
+    pub(super) resolve: Given<Resolve>,
     pub(super) health: Given<Health>,
     pub(super) retry: Given<Retry>,
     pub(super) ejection: Given<Ejection>,
     pub(super) sticky: Given<Sticky>,
     pub(super) queue: Given<Queue>,
     pub(super) backend: Many<Backend>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Resolve {
+    First,
+    All,
 }
 
 #[derive(Clone, Copy, Deserialize)]

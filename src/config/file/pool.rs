@@ -8,7 +8,9 @@ use super::model;
 use super::note::Notes;
 use super::tree::Span;
 use super::written::{As, Count};
-use crate::config::{Algorithm, Backend, BackendUrl, Cookie, Key, Pool, Queue, SameSite, Sticky, StickyBy};
+use crate::config::{
+    Algorithm, Backend, BackendUrl, Cookie, Key, Pool, Queue, Resolve, SameSite, Sticky, StickyBy,
+};
 use crate::limits;
 
 /// All pools, with the response timeout that their tries must be shorter than; a name that is wrong or missing is noted and stands as an empty one.
@@ -77,6 +79,10 @@ fn pool(pool: &model::Pool, name: String, span: Span, response: Duration, notes:
         backends,
         slow_start: pool.slow_start.or(Duration::ZERO),
         fail_open,
+        resolve: match pool.resolve.get() {
+            None | Some(model::Resolve::First) => Resolve::First,
+            Some(model::Resolve::All) => Resolve::All,
+        },
     }
 }
 
