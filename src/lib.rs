@@ -3,7 +3,7 @@
 //! ```text
 //! floor 4  main, cli             start-up, exit codes
 //!          control               the supervising thread: spawn, signals, drain
-//!          admin                 status
+//!          admin                 status, metrics, dashboard, live commands
 //!          demo                  the test backend
 //! floor 3  worker                the event loop: accept, pump, idle stacks, commands
 //!          probe                 the health-probe thread
@@ -12,7 +12,7 @@
 //!          stats                 per-worker counters
 //! floor 1  proto/h1              bytes to meaning and back, pure
 //!          balance               choice, health, failures: pure policy over atomics
-//!          buffer, slab, timer   pure mechanisms of fixed capacity
+//!          buffer, slab, timer, histogram   pure mechanisms of fixed capacity
 //!          sys                   socket options, affinity: the operating system
 //! floor 0  id, limits, error, config
 //! ```
@@ -26,6 +26,7 @@ pub mod limits;
 
 pub mod balance;
 pub mod buffer;
+pub mod histogram;
 pub mod proto;
 pub mod slab;
 pub mod sys;

@@ -183,6 +183,8 @@ pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// All workers have taken a new configuration within a tick; this long says that one hangs.
 pub const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
+/// Reloads that may be asked for while one is at work.
+pub const RELOADS: usize = 16;
 /// Names looked up side by side.
 pub const LOOKUPS: usize = 64;
 /// Addresses kept of one backend's name.
@@ -197,6 +199,22 @@ pub const SPLICE: u64 = 64 * 1024;
 pub const PIPE: usize = 1024 * 1024;
 /// Spare pipes a worker keeps.
 pub const SPARE_PIPES: usize = 64;
+/// Connections to the admin listener: a few people, a scraper and probes; each has a thread.
+pub const ADMIN_CONNECTIONS: usize = 32;
+/// A request head there: a browser's, with cookies of other services on the same host.
+pub const ADMIN_HEAD: usize = 16 * 1024;
+/// A request body there: a weight in JSON has 15 bytes.
+pub const ADMIN_BODY: usize = 4 * 1024;
+/// A whole request, and a whole answer, there.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection there without a request: scrapers come every minute at the latest, mostly.
+pub const ADMIN_IDLE: Duration = Duration::from_secs(90);
+/// Time between two samples of what the status page draws.
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Samples kept: five minutes.
+pub const SAMPLES: usize = 300;
+/// Samples that the rates, shares and quantiles of the status are taken over: enough not to jump, few enough to be news.
+pub const RECENT_SAMPLES: usize = 10;
 /// Commands and connections on their way to a worker; what does not fit stays where it is.
 pub const COMMANDS: usize = 1024;
 /// The warning that accepting pauses is said again only after this long without a pause.

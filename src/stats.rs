@@ -1,8 +1,11 @@
 //! Counters, one block a worker: one writer each, added up by whoever asks.
 
+pub mod traffic;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::exchange::cause::{CODES, Cause};
+use crate::histogram::Histogram;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,7 @@ const COUNTERS: usize = Counter::BytesOut as usize + 1;
 pub struct Block {
     counts: [AtomicU64; COUNTERS],
     causes: [AtomicU64; CODES.len()],
+    ticks: Histogram,
 }
 
 impl Block {
@@ -95,6 +99,17 @@ impl Block {
     /// Exchanges that ended for the cause of that code, by its place in [`CODES`].
     pub fn failures(&self, code: usize) -> u64 {
         self.causes[code].load(Relaxed)
+    }
+
+    /// Counts a turn of the worker's loop that had something to do, from the end of its wait to the next one, in
+    /// microseconds: what came in the meantime has waited that long. Only the owning worker may call it.
+    pub fn ticked(&self, us: u64) {
+        self.ticks.record(us);
+    }
+
+    /// How long the turns of the worker's loop took.
+    pub fn ticks(&self) -> &Histogram {
+        &self.ticks
     }
 
     /// The count as last written.

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod admin;
 mod balancing;
 mod bodies;
 mod cli;

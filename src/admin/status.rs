@@ -32,7 +32,7 @@ struct Backend {
 /// `{"backends":[{"url":"http://localhost:8081","alive":true}, …],"workers":[{"connections":3}, …],
 /// "counts":{"requests":9, …},"failures":{"no-backend":1}}` and a line end. `connections` are each worker's open client connections.
 pub fn short(table: &Table, connections: impl Iterator<Item = u32>, stats: &[Arc<Block>]) -> String {
-    let backends = table.backends().iter();
+    let backends = table.backends().iter().filter(|backend| !backend.is_gone());
     let backends = backends.map(|b| Backend { url: b.url().to_string(), alive: b.is_up() }).collect();
     let count = |code| stats.iter().map(|block| block.failures(code)).sum::<u64>();
     let counted = CODES.iter().enumerate().map(|(i, &code)| (code, count(i)));

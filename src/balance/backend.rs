@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::circuit::{Circuit, State};
 use super::latency::Latency;
-use super::tally::Tally;
+use super::record::Record;
+use super::tally::{Sum, Tally};
 use super::window::Window;
 use crate::config::{self, BackendUrl};
 use crate::id::PoolId;
@@ -60,6 +61,7 @@ pub struct Backend {
     in_flight: Padded<AtomicU32>,
     latency: Padded<Latency>,
     tallies: Box<[Tally]>,
+    record: Record,
 }
 
 /// Stands for "no limit".
@@ -90,6 +92,7 @@ impl Backend {
             in_flight: Padded::default(),
             latency: Padded::default(),
             tallies: (0..workers).map(|_| Tally::default()).collect(),
+            record: Record::default(),
         }
     }
 
@@ -285,6 +288,16 @@ impl Backend {
     /// What all workers have seen of it.
     pub fn tallies(&self) -> &[Tally] {
         &self.tallies
+    }
+
+    /// What all workers have seen of it, added up.
+    pub fn sum(&self) -> Sum {
+        Sum::of(&self.tallies)
+    }
+
+    /// When and why its standing changed.
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 }
 

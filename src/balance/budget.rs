@@ -82,6 +82,11 @@ impl Budget {
         account.tokens = account.tokens.saturating_sub(TOKEN).max(-most);
     }
 
+    /// Retries that it would allow now, less than none where some were forced.
+    pub fn left(&self, now_ms: u64, requests: u64) -> i64 {
+        self.look(now_ms, requests).tokens.div_euclid(TOKEN)
+    }
+
     fn look(&self, now_ms: u64, requests: u64) -> MutexGuard<'_, Account> {
         // A panic ends the process, so nobody ever sees a poisoned lock.
         let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@ pub mod maglev;
 pub mod patience;
 pub mod pool;
 pub mod rate;
+pub mod record;
 mod renewal;
 pub mod schedule;
 pub mod table;

@@ -8,6 +8,7 @@ use super::backend::{Backend, Padded};
 use super::budget::Budget;
 use super::hash;
 use super::maglev::Maglev;
+use super::tally::PoolTally;
 use super::waiting::Waiting;
 use crate::config::{self, Algorithm, Cookie, SameSite, StickyBy};
 use crate::id::{BackendId, PoolId};
@@ -29,6 +30,7 @@ pub struct Live {
     requests: Box<[Padded<AtomicU64>]>,
     /// No longer configured.
     gone: AtomicBool,
+    tallies: Box<[PoolTally]>,
 }
 
 /// A sticky cookie, ready to be sent.
@@ -65,6 +67,7 @@ impl Live {
             waiting: Waiting::new(workers),
             requests: (0..workers).map(|_| Padded::default()).collect(),
             gone: AtomicBool::new(false),
+            tallies: (0..workers).map(|_| PoolTally::default()).collect(),
         }
     }
 }
@@ -180,6 +183,21 @@ impl Pool {
     /// Who waits for one of its backends.
     pub fn waiting(&self) -> &Waiting {
         &self.live.waiting
+    }
+
+    /// What that worker has seen of it.
+    pub fn tally(&self, worker: usize) -> &PoolTally {
+        &self.live.tallies[worker]
+    }
+
+    /// What all workers have seen of it.
+    pub fn tallies(&self) -> &[PoolTally] {
+        &self.live.tallies
+    }
+
+    /// Backends that are out by traffic's judgement.
+    pub fn ejected(&self) -> u32 {
+        self.live.ejected.load(Relaxed)
     }
 
     /// What retries may cost.

@@ -99,6 +99,9 @@ impl Table {
     pub fn set_up(&self, id: BackendId, up: bool, now: u64) -> bool {
         let (backend, pool) = (self.backend(id), self.pool_of(id));
         let changed = backend.up.swap(up, Relaxed) != up;
+        if changed {
+            backend.record().checked(now);
+        }
         if changed && up {
             backend.failures.store(0, Relaxed);
             *backend.window() = Window::default();
@@ -118,6 +121,7 @@ impl Table {
         let backend = self.backend(id);
         let changed = backend.set_mode(mode);
         if changed {
+            backend.record().mode_set(now);
             if mode == Mode::Enabled {
                 backend.since.store(now.max(1), Relaxed);
             }
@@ -165,6 +169,7 @@ impl Table {
     }
 
     fn ejected(&self, id: BackendId, reason: Reason, now: u64) -> Option<Ejected> {
+        self.backend(id).record().ejected(reason, now);
         match self.backend(id).circuit.state() {
             State::Open { until } => {
                 Some(Ejected { reason, time: Duration::from_millis(until.saturating_sub(now)) })
@@ -194,6 +199,7 @@ impl Table {
             backend.failures.store(0, Relaxed);
             *backend.window() = Window::default();
             backend.since.store(now.max(1), Relaxed);
+            backend.record().returned(now);
             pool.return_one();
             self.changed(pool);
         }

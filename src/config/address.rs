@@ -216,13 +216,23 @@ mod tests {
     }
 
     #[test]
-    fn bad_backends_are_refused() {
+    fn bad_weights_are_refused() {
         let cases = [
             ("a:1=0", "\"a:1=0\": its weight \"0\": must be a whole number from 1 to 256"),
             ("a:1=257", "must be a whole number from 1 to 256"),
             ("a:1=", "its weight \"\": must be"),
             ("a:1=2=3", "port \"1=2\" must be"),
             ("a:1=1,a:1=2", "given twice"),
+        ];
+        for (list, wrong) in cases {
+            let message = parse_backends(list).expect_err(list);
+            assert!(message.contains(wrong), "{list:?} gave {message:?}");
+        }
+    }
+
+    #[test]
+    fn bad_backends_are_refused() {
+        let cases = [
             ("", "\"\": no backend; write"),
             ("  ", "\"  \": no backend"),
             (",", "\",\": an empty element"),

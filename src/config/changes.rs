@@ -10,6 +10,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("workers", old.workers != new.workers),
         ("pin", old.pin != new.pin),
         ("busy_poll", old.busy_poll != new.busy_poll),
+        ("admin", old.admin != new.admin),
         ("limits.connections", old.limits.connections != new.limits.connections),
     ] {
         fixed.extend(differs.then_some(name));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::balance::{Clients, RateLimiter, Table};
 use crate::config::{
@@ -13,6 +13,7 @@ use crate::exchange::{Act, Line, Share, Site, Wanted};
 use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::edits::Edits;
+use crate::stats::traffic::Counted;
 use crate::sys;
 use crate::worker::Settings;
 
@@ -23,6 +24,8 @@ struct Slot {
     /// As bound.
     bound: SocketAddr,
     site: Arc<Site>,
+    /// What came in there.
+    traffic: Arc<Counted>,
 }
 
 /// What is in force.
@@ -30,6 +33,8 @@ pub(super) struct Force {
     config: Config,
     table: Arc<Table>,
     slots: Vec<Slot>,
+    /// The counts of those that are open, for those who ask from other threads.
+    traffic: Arc<RwLock<Vec<Arc<Counted>>>>,
     settings: Arc<Settings>,
     /// Rate limits with what they have counted, so that a reload does not forget it.
     limiters: Vec<Limiter>,
@@ -72,6 +77,7 @@ impl Force {
         let mut force = Self {
             table: Arc::new(Table::new(Vec::new(), workers)),
             slots: Vec::new(),
+            traffic: Arc::default(),
             settings: Arc::default(),
             limiters: Vec::new(),
             workers,
@@ -91,6 +97,11 @@ impl Force {
 
     pub(super) fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+
+    /// What came in at each listener that is open.
+    pub(super) fn traffic(&self) -> Arc<RwLock<Vec<Arc<Counted>>>> {
+        Arc::clone(&self.traffic)
     }
 
     /// The addresses listened on, with the ports the kernel chose.
@@ -116,6 +127,9 @@ impl Force {
             self.renew_slot(&config, listener, &ids, &sockets);
         }
         sockets.closed = self.close(&config);
+        let open = self.slots.iter().filter(|slot| !slot.site.leaving);
+        *self.traffic.write().unwrap_or_else(PoisonError::into_inner) =
+            open.map(|slot| Arc::clone(&slot.traffic)).collect();
         self.settings = Arc::new(self.renew_settings(&config, fixtures));
         self.config = config;
         Ok(sockets)
@@ -154,9 +168,17 @@ impl Force {
             }
         };
         let site = Arc::new(self.site(config, listener, bound, ids));
+        let workers = self.workers;
+        let new = || Arc::new(Counted::new(listener.name.clone(), bound.to_string(), workers));
         match known {
-            Some(at) => self.slots[at].site = site,
-            None => self.slots.push(Slot { asked: listener.address, bound, site }),
+            Some(at) => {
+                let slot = &mut self.slots[at];
+                slot.site = site;
+                if slot.traffic.name() != listener.name {
+                    slot.traffic = new();
+                }
+            }
+            None => self.slots.push(Slot { asked: listener.address, bound, site, traffic: new() }),
         }
     }
 
@@ -193,6 +215,7 @@ impl Force {
             status_path: config.status_path.clone(),
             status: Box::new(move || status()),
             sites: self.slots.iter().map(|slot| Arc::clone(&slot.site)).collect(),
+            traffic: self.slots.iter().map(|slot| Arc::clone(&slot.traffic)).collect(),
             error_pages: config.error_pages.clone(),
         }
     }

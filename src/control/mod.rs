@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
@@ -13,11 +14,12 @@ use signal_hook::iterator::Signals;
 
 use crate::admin;
 use crate::balance::Table;
-use crate::config::{Config, changes};
+use crate::config::{Admin, Config, changes};
 use crate::error::StartError;
 use crate::limits;
 use crate::probe;
 use crate::stats::Block;
+use crate::stats::traffic::Counted;
 use crate::sys;
 use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
@@ -34,7 +36,7 @@ pub type Source = Box<dyn Fn() -> Result<Config, String> + Send>;
 enum Event {
     /// SIGTERM or SIGINT.
     Stop,
-    /// SIGHUP.
+    /// SIGHUP, or a reload asked for over the admin listener.
     Reload,
     /// The name of a backend stands for other addresses.
     Renamed,
@@ -57,6 +59,10 @@ pub struct Running {
     events: Receiver<Event>,
     began: Instant,
     probe: probe::Thread,
+    draining: Arc<AtomicBool>,
+    /// Reloads that somebody waits to hear of.
+    reloads: Receiver<Sender<Result<String, String>>>,
+    _admin: Option<admin::Thread>,
 }
 
 /// Opens the sockets and starts the threads; `source` is where a reload finds the next configuration.
@@ -91,10 +97,89 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let (running, crew) =
         worker::workers(parts, force.table(), force.settings(), began).map_err(no_worker)?;
     crew_cell.get_or_init(|| Arc::clone(&crew));
+    let (draining, (asks, reloads)) = (Arc::new(AtomicBool::new(false)), bounded(limits::RELOADS));
+    let wanted = force.config().admin.clone();
+    let admin = match wanted {
+        None => None,
+        Some(wanted) => {
+            let (table, listeners) = (Arc::clone(&table), force.traffic());
+            let parts = AdminParts { table, crew: Arc::clone(&crew), stats: stats.clone(), listeners };
+            let orders = Orders { events: sender.clone(), asks, draining: Arc::clone(&draining) };
+            Some(serve_admin(&wanted, parts, orders, began)?)
+        }
+    };
     for (i, worker) in running.into_iter().enumerate() {
         spawn(worker, i, pin, sender.clone()).map_err(no_worker)?;
     }
-    Ok(Running { force, fixtures, names, table, source, crew, count: workers, events, began, probe })
+    Ok(Running {
+        force,
+        fixtures,
+        names,
+        table,
+        source,
+        crew,
+        count: workers,
+        events,
+        began,
+        probe,
+        draining,
+        reloads,
+        _admin: admin,
+    })
+}
+
+/// What the admin listener tells of.
+struct AdminParts {
+    table: Arc<RwLock<Arc<Table>>>,
+    crew: Arc<Crew>,
+    stats: Vec<Arc<Block>>,
+    listeners: Arc<RwLock<Vec<Arc<Counted>>>>,
+}
+
+/// How the admin listener's commands reach this thread.
+struct Orders {
+    events: Sender<Event>,
+    asks: Sender<Sender<Result<String, String>>>,
+    draining: Arc<AtomicBool>,
+}
+
+fn serve_admin(
+    wanted: &Admin,
+    parts: AdminParts,
+    orders: Orders,
+    began: Instant,
+) -> Result<admin::Thread, StartError> {
+    let Orders { events, asks, draining } = orders;
+    let AdminParts { table, crew, stats, listeners } = parts;
+    let (is_draining, stop) = (Arc::clone(&draining), events.clone());
+    let sources = admin::Sources {
+        token: wanted.token.clone(),
+        began,
+        table: Box::new(move || Arc::clone(&table.read().unwrap_or_else(PoisonError::into_inner))),
+        listeners: Box::new(move || listeners.read().unwrap_or_else(PoisonError::into_inner).clone()),
+        routes: Box::new(Vec::new),
+        workers: stats,
+        connections: Box::new(move || crew.open().collect()),
+        draining: Box::new(move || is_draining.load(Relaxed)),
+        reload: Box::new(move || {
+            let (answer, answered) = bounded(1);
+            let late = |_| "the process is ending".to_owned();
+            asks.try_send(answer).map_err(|_| "several reloads wait already".to_owned())?;
+            events.send(Event::Reload).map_err(late)?;
+            answered.recv_timeout(limits::RELOAD_PATIENCE).map_err(|_| "no answer in time".to_owned())?
+        }),
+        drain: Box::new(move || {
+            if draining.swap(true, Relaxed) {
+                return Err("a drain has begun already".to_owned());
+            }
+            stop.send(Event::Stop).map_err(|_| "the process is ending".to_owned())?;
+            Ok("a drain has begun".to_owned())
+        }),
+    };
+    let listener =
+        TcpListener::bind(wanted.address).map_err(|error| StartError::Listen(wanted.address, error))?;
+    admin::serve(listener, Arc::new(sources))
+        .map_err(|error| StartError::System("cannot start the admin listener", error))
 }
 
 /// The short status, made of what is in force when it is asked for.
@@ -203,6 +288,7 @@ impl Running {
     }
 
     fn drain(self) -> ExitCode {
+        self.draining.store(true, Relaxed);
         log::info!("draining: no new connections, {} open", count(self.open(), "connection"));
         if let Err(error) = self.crew.drain() {
             log::error!("cannot wake a worker: {error}");
@@ -233,33 +319,35 @@ impl Running {
         self.crew.open().map(u64::from).sum()
     }
 
-    /// Reads the configuration anew and puts it in force; a bad one changes nothing.
+    /// Reads the configuration anew and puts it in force; a bad one changes nothing. Whoever asked is told.
     fn reload(&mut self) {
-        let Some(source) = &self.source else {
-            log::warn!("nothing to reload: this process was started without --config");
-            return;
-        };
-        let config = match source() {
-            Ok(config) => config,
+        let outcome = self.try_reload();
+        match &outcome {
+            Ok(line) => log::info!("{line}"),
             Err(report) => {
                 log::error!("not reloaded, nothing has changed:");
                 report.lines().for_each(|line| log::error!("{line}"));
-                return;
-            }
-        };
-        let (changed, fixed) = changes(self.force.config(), &config);
-        fixed.iter().for_each(|what| log::warn!("{what} changes with a restart only"));
-        self.names.follow(urls(&config), config.resolve_interval);
-        match self.follow(config) {
-            Ok(()) => {
-                changed.iter().for_each(|line| log::info!("reload: {line}"));
-                log::info!("reloaded: {}", count(changed.len() as u64, "change"));
-            }
-            Err((address, error)) => {
-                log::error!("not reloaded, nothing has changed: cannot listen on {address}: {error}");
-                self.names.follow(urls(self.force.config()), self.force.config().resolve_interval);
             }
         }
+        while let Ok(asked) = self.reloads.try_recv() {
+            let _ = asked.send(outcome.clone());
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<String, String> {
+        let Some(source) = &self.source else {
+            return Err("this process was started without --config".to_owned());
+        };
+        let config = source()?;
+        let (changed, fixed) = changes(self.force.config(), &config);
+        self.names.follow(urls(&config), config.resolve_interval);
+        if let Err((address, error)) = self.follow(config) {
+            self.names.follow(urls(self.force.config()), self.force.config().resolve_interval);
+            return Err(format!("cannot listen on {address}: {error}"));
+        }
+        fixed.iter().for_each(|what| log::warn!("{what} changes with a restart only"));
+        changed.iter().for_each(|line| log::info!("reload: {line}"));
+        Ok(format!("reloaded: {}", count(changed.len() as u64, "change")))
     }
 
     /// Takes over the addresses that names stand for now.

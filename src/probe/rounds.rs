@@ -184,7 +184,10 @@ impl Rounds {
     fn down(&mut self, id: BackendId, failed: &[Failed]) {
         if let Some(in_a_row) = self.settle(id, false) {
             let (backend, check) = (self.targets.backend(id), &self.targets.health(id).check);
-            log::warn!("{}", DownLine { backend, check, in_a_row, failed });
+            let line = DownLine { backend, check, in_a_row, failed }.to_string();
+            log::warn!("{line}");
+            let why = line.split_once(" is down").and_then(|(_, rest)| rest.split_once(": "));
+            backend.record().explain(why.map_or(String::new(), |(_, why)| why.to_owned()));
         }
     }
 

@@ -19,6 +19,7 @@ use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::slab::{Key, Slab};
+use crate::stats::traffic::Counted;
 use crate::stats::{Block, Counter};
 use crate::timer::Wheel;
 use crate::transport::{Net, Newcomer, Pipe};
@@ -29,6 +30,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// What becomes of requests, by the number of the listener that they come to.
     pub sites: Vec<Arc<Site>>,
+    /// What came in at each of these.
+    pub traffic: Vec<Arc<Counted>>,
     /// Bodies of our own error replies; of several for one status the first counts.
     pub error_pages: Vec<ErrorPage>,
     /// Path answered with `status`.
@@ -53,6 +56,7 @@ impl Default for Settings {
         Self {
             timeouts: Timeouts::default(),
             sites: vec![Arc::new(Site::to_pool(PoolId(0)))],
+            traffic: vec![Arc::new(Counted::new(String::new(), String::new(), 1))],
             error_pages: Vec::new(),
             status_path: None,
             status: Box::new(String::new),

@@ -115,6 +115,7 @@ impl<N: Net> Pump<N> {
         let took = self.now_us.saturating_sub(flight.tried_at);
         let pool = self.table.pool(pool_id);
         choice::leave(&self.table, pool, backend, std::mem::take(&mut flight.counted));
+        self.table.backend(backend).tally(self.worker).end();
         match outcome {
             Outcome::Answered => self.table.succeeded(backend),
             Outcome::Failed(cause) => {

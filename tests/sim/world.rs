@@ -58,6 +58,18 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
+/// Where all goes to the one pool, which is told what it wants to know.
+fn site(table: &Table, timeouts: Timeouts) -> Site {
+    let hash = match &table.pools()[0].config().algorithm {
+        Algorithm::Hash { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    let share = Share { pool: PoolId(0), until: 1, wanted: Wanted { hash, ..Wanted::default() } };
+    let line = Line { action: Act::Pools([share].into()), timeouts, ..Line::to_pool(PoolId(0)) };
+    let local = "sim.local:80".to_owned();
+    Site { local, lines: [line].into(), ..Site::to_pool(PoolId(0)) }
+}
+
 impl World {
     pub(crate) fn new(plot: Plot) -> Self {
         let mut rng = Rng::new(plot.seed);
@@ -88,14 +100,7 @@ impl World {
         let (table, addresses) = draw_backends(pool, backends, plot, &mut rng, &mut wires);
         let table = Arc::new(table);
         let stats = Arc::new(Block::default());
-        let hash = match &table.pools()[0].config().algorithm {
-            Algorithm::Hash { key, .. } => Some(key.clone()),
-            _ => None,
-        };
-        let share = Share { pool: PoolId(0), until: 1, wanted: Wanted { hash, ..Wanted::default() } };
-        let line = Line { action: Act::Pools([share].into()), timeouts, ..Line::to_pool(PoolId(0)) };
-        let local = "sim.local:80".to_owned();
-        let site = Site { local, lines: [line].into(), ..Site::to_pool(PoolId(0)) };
+        let site = site(&table, timeouts);
         let settings = Arc::new(Settings {
             sites: vec![Arc::new(site)],
             timeouts,

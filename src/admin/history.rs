@@ -1,0 +1,182 @@
+//! Samples of the counters, one a second: what rates, shares and quantiles are reckoned from, and what the page draws.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::Sources;
+use crate::balance::Table;
+use crate::histogram::Times;
+use crate::limits;
+use crate::stats::Counter;
+
+/// All counters at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    at: Instant,
+    table: Arc<Table>,
+    /// By worker.
+    pub(super) workers: Vec<WorkerSample>,
+    /// By pool.
+    pub(super) totals: Vec<Times>,
+    /// Requests sent, by backend.
+    pub(super) requests: Vec<u64>,
+}
+
+/// One worker's counters at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct WorkerSample {
+    pub(super) requests: u64,
+    pub(super) failures: u64,
+    pub(super) ticks: Times,
+}
+
+impl Sample {
+    pub(super) fn take(sources: &Sources) -> Self {
+        let table = (sources.table)();
+        let worker = |block: &Arc<crate::stats::Block>| WorkerSample {
+            requests: block.get(Counter::Requests),
+            failures: block.get(Counter::Failures),
+            ticks: Times::of(std::iter::once(block.ticks())),
+        };
+        let total =
+            |pool: &Arc<crate::balance::Pool>| Times::of(pool.tallies().iter().map(|tally| &tally.total));
+        let requests = |backend: &Arc<crate::balance::Backend>| {
+            backend.tallies().iter().map(crate::balance::tally::Tally::requests).sum()
+        };
+        Self {
+            at: Instant::now(),
+            workers: sources.workers.iter().map(worker).collect(),
+            totals: table.pools().iter().map(total).collect(),
+            requests: table.backends().iter().map(requests).collect(),
+            table,
+        }
+    }
+
+    /// Time since an earlier sample; never quite nothing.
+    pub(super) fn after(&self, earlier: &Self) -> Duration {
+        self.at.saturating_duration_since(earlier.at).max(Duration::from_millis(1))
+    }
+
+    fn sum(&self, count: impl Fn(&WorkerSample) -> u64) -> u64 {
+        self.workers.iter().map(count).sum()
+    }
+
+    /// How long requests of all pools took since an earlier sample.
+    pub(super) fn times_since(&self, earlier: &Self) -> Times {
+        let mut times = Times::default();
+        self.totals.iter().zip(&earlier.totals).for_each(|(now, then)| times.add(&now.since(then)));
+        times
+    }
+}
+
+/// One point of what the page draws.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Point {
+    /// Unix time in seconds.
+    time: f64,
+    /// Requests a second.
+    requests: f64,
+    /// Exchanges a second that ended other than well.
+    failures: f64,
+    /// Client connections open.
+    connections: u32,
+    /// Quantiles of the time that requests took, in milliseconds.
+    p50_ms: Option<f64>,
+    p90_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+/// The last samples and points.
+#[derive(Debug)]
+pub(super) struct History(Mutex<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    samples: VecDeque<Arc<Sample>>,
+    points: VecDeque<Point>,
+}
+
+impl History {
+    pub(super) fn new(sources: &Sources) -> Self {
+        let samples = VecDeque::from([Arc::new(Sample::take(sources))]);
+        Self(Mutex::new(Kept { samples, points: VecDeque::new() }))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // A panic ends the process, so nobody ever sees a poisoned lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest sample of a few seconds ago that `present` can be compared with.
+    pub(super) fn earlier(&self, present: &Sample) -> Arc<Sample> {
+        let kept = self.kept();
+        let comparable = |sample: &&Arc<Sample>| Arc::ptr_eq(&sample.table, &present.table);
+        kept.samples.iter().find(comparable).map_or_else(|| Arc::new(present.clone()), Arc::clone)
+    }
+
+    /// What the page draws, oldest first.
+    pub(super) fn points(&self) -> Vec<Point> {
+        self.kept().points.iter().copied().collect()
+    }
+
+    /// Takes samples until it is stopped, and woken from its park.
+    pub(super) fn run(&self, sources: &Sources, stopped: &AtomicBool) {
+        let mut next = Instant::now() + limits::SAMPLE_INTERVAL;
+        while !stopped.load(Ordering::Acquire) {
+            let left = next.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                thread::park_timeout(left);
+                continue;
+            }
+            // After a time in which the machine slept, one sample is enough.
+            next = Instant::now() + limits::SAMPLE_INTERVAL;
+            self.add(Sample::take(sources), (sources.connections)().iter().sum());
+        }
+    }
+
+    fn add(&self, sample: Sample, connections: u32) {
+        let mut kept = self.kept();
+        let last = kept.samples.back().filter(|last| Arc::ptr_eq(&last.table, &sample.table));
+        if let Some(last) = last {
+            let point = point(last, &sample, connections);
+            if kept.points.len() >= limits::SAMPLES {
+                kept.points.pop_front();
+            }
+            kept.points.push_back(point);
+        } else {
+            // Another table: pools and backends have other places in it.
+            kept.samples.clear();
+        }
+        if kept.samples.len() > limits::RECENT_SAMPLES {
+            kept.samples.pop_front();
+        }
+        kept.samples.push_back(Arc::new(sample));
+    }
+}
+
+fn point(last: &Sample, sample: &Sample, connections: u32) -> Point {
+    let seconds = sample.after(last).as_secs_f64();
+    let rate =
+        |count: fn(&WorkerSample) -> u64| sample.sum(count).saturating_sub(last.sum(count)) as f64 / seconds;
+    let times = sample.times_since(last);
+    let quantile = |share| times.quantile(share).map(|us| us / 1e3);
+    Point {
+        time: unix(),
+        requests: rate(|worker| worker.requests),
+        failures: rate(|worker| worker.failures),
+        connections,
+        p50_ms: quantile(0.5),
+        p90_ms: quantile(0.9),
+        p99_ms: quantile(0.99),
+    }
+}
+
+/// Unix time in seconds.
+pub(super) fn unix() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,122 @@
+//! What can be commanded.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::json;
+
+use super::{Admin, gated};
+use crate::support::{Backend, Client, SOON, eventually, get, list};
+
+/// Lets the clients of a test end with it, however it ends.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn path(backend: &Backend, action: &str) -> String {
+    format!("/api/backends/default/{}/{action}", backend.address())
+}
+
+#[test]
+fn a_drained_backend_is_emptied_under_load_and_no_request_fails() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--backends", &list(&backends)]);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = Client::connect(admin.balancer.address);
+                    let mut answers = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        assert_eq!(client.get("/").expect("a response").status, 200);
+                        answers += 1;
+                    }
+                    answers
+                })
+            })
+            .collect();
+        eventually(SOON, "both are busy", || backends.iter().all(|b| b.requests() > 50));
+        let (status, told) = admin.post(&path(&backends[0], "drain"), "");
+        assert_eq!((status, &told["state"]), (200, &json!("draining")), "{told}");
+        eventually(SOON, "it is empty", || admin.backends()[0]["in_flight"] == 0);
+        let before = (backends[0].requests(), backends[1].requests());
+        eventually(SOON, "the other serves on", || backends[1].requests() > before.1 + 100);
+        assert_eq!(backends[0].requests(), before.0, "it was given more");
+        let (status, told) = admin.post(&path(&backends[0], "enable"), "{}");
+        assert_eq!((status, &told["state"]), (200, &json!("up")));
+        eventually(SOON, "it serves again", || backends[0].requests() > before.0 + 50);
+        stop.store(true, Ordering::Relaxed);
+        assert!(clients.into_iter().all(|client| client.join().expect("no request fails") > 0));
+    });
+}
+
+#[test]
+fn a_backend_is_named_by_its_place_too_and_can_be_disabled() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--backends", &list(&backends)]);
+    let (status, told) = admin.post("/api/backends/default/1/disable", "");
+    assert_eq!((status, &told["state"], &told["index"]), (200, &json!("disabled"), &json!(1)));
+    assert_eq!(told["eligible"], false);
+    for _ in 0..4 {
+        assert_eq!(get(admin.balancer.address, "/").expect("a response").text(), "a");
+    }
+}
+
+#[test]
+fn weights_change_the_shares() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--workers", "1", "--backends", &list(&backends)]);
+    let (status, told) = admin.post(&path(&backends[0], "weight"), "{\"weight\": 3}");
+    assert_eq!((status, &told["weight"]), (200, &json!(3)));
+    let mut client = Client::connect(admin.balancer.address);
+    let a = (0..40).filter(|_| client.get("/").expect("a response").text() == "a").count();
+    assert!((29..=31).contains(&a), "{a} of 40 instead of 30");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_the_reason() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let weight = path(&backend, "weight");
+    for (target, body, status, reason) in [
+        (weight.as_str(), "", 400, "N from 1 to 256"),
+        (&weight, "{\"weight\": 0}", 400, "N from 1 to 256"),
+        (&weight, "{\"weight\": 257}", 400, "N from 1 to 256"),
+        (&weight, "{\"weight\": \"3\"}", 400, "invalid type"),
+        (&weight, "{\"weight\": 3, \"more\": 1}", 400, "unknown field `more`"),
+        (&weight, "{\"weight\"", 400, "EOF"),
+        (&path(&backend, "drain"), "{\"weight\": 3}", 400, "no body"),
+        ("/api/backends/none/0/drain", "", 404, "there is default"),
+        ("/api/backends/default/7/drain", "", 404, "there is 127.0.0.1:"),
+        ("/api/backends/default/0/explode", "", 404, "nothing is here"),
+        ("/api/reload", "", 409, "no configuration file"),
+    ] {
+        let (given, told) = admin.post(target, body);
+        let error = told["error"].as_str().expect("an error");
+        assert_eq!(given, status, "{target} {body}: {error}");
+        assert!(error.contains(reason), "{target} {body}: {error}");
+    }
+    assert_eq!(admin.backends()[0]["state"], "up");
+}
+
+#[test]
+fn a_drain_by_command_ends_the_process_and_a_second_one_does_not_cut_it_short() {
+    let (backend, gate) = gated();
+    let mut admin = Admin::start(&["--backends", &backend.url()]);
+    let mut client = Client::connect(admin.balancer.address);
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+    let (_, _, framing) = client.head().expect("the head of the answer");
+    assert_eq!(admin.post("/api/drain", "").0, 200);
+    assert_eq!(admin.post("/api/drain", "").0, 409);
+    gate.send(()).expect("the backend waits");
+    let mut body = Default::default();
+    client.body(framing, &mut body).expect("the rest of the answer");
+    assert_eq!(body.bytes, b"ab");
+    assert!(admin.balancer.exit_within(SOON).success());
+}

@@ -1,0 +1,106 @@
+//! The admin listener: status, metrics, the page, commands.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+
+use serde_json::Value;
+
+use crate::support::process::evenkeel;
+use crate::support::{Backend, Client, Evenkeel, Response, SOON, eventually};
+
+mod commands;
+mod manners;
+mod status;
+
+/// A backend that sends the second half of an answer when it is told to.
+fn gated() -> (Backend, Sender<()>) {
+    let (open, gate) = channel();
+    let gate = Mutex::new(gate);
+    let backend = Backend::start(move |_, reply| {
+        reply.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")?;
+        let _ = gate.lock().expect("one at a time").recv_timeout(SOON);
+        reply.send("b")
+    });
+    (backend, open)
+}
+
+/// A balancer with an admin listener.
+pub(crate) struct Admin {
+    pub(crate) balancer: Evenkeel,
+    pub(crate) address: SocketAddr,
+}
+
+/// Turns the admin listener on, on a free loopback port.
+fn with_admin(command: &mut Command, token: Option<&str>) {
+    command.env("EVENKEEL_ADMIN", "127.0.0.1:0");
+    token.map(|token| command.env("EVENKEEL_ADMIN_TOKEN", token));
+}
+
+impl Admin {
+    #[track_caller]
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::run(arguments, None)
+    }
+
+    /// One that asks for a token.
+    #[track_caller]
+    pub(crate) fn start_with_token(arguments: &[&str], token: &str) -> Self {
+        Self::run(arguments, Some(token))
+    }
+
+    #[track_caller]
+    fn run(arguments: &[&str], token: Option<&str>) -> Self {
+        let mut command = evenkeel();
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        with_admin(&mut command, token);
+        let balancer = Evenkeel::run(command);
+        let mut address = None;
+        eventually(SOON, "the line that names the admin listener", || {
+            let lines = balancer.lines();
+            let mut named = lines.iter().filter_map(|line| line.split_once("commands on http://"));
+            address = named.find_map(|(_, rest)| rest.trim_end_matches('/').parse().ok());
+            address.is_some()
+        });
+        Self { balancer, address: address.expect("an address") }
+    }
+
+    /// One request with these field lines, each ending in CRLF, on a connection of its own.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, target: &str, fields: &str, body: &str) -> Response {
+        let (address, length) = (self.address, body.len());
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {length}\r\n") };
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}{length}Connection: close\r\n\r\n{body}"
+        );
+        Client::connect(address).exchange(method, request).expect("an answer")
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str) -> Response {
+        self.ask("GET", target, "", "")
+    }
+
+    /// A JSON document that must be there.
+    #[track_caller]
+    pub(crate) fn json(&self, target: &str) -> Value {
+        let response = self.get(target);
+        assert_eq!(response.status, 200, "{target}: {}", response.text());
+        assert_eq!(response.head.joined("content-type"), "application/json");
+        serde_json::from_str(&response.text()).expect("JSON")
+    }
+
+    /// A command, and what it answered.
+    #[track_caller]
+    pub(crate) fn post(&self, target: &str, body: &str) -> (u16, Value) {
+        let response = self.ask("POST", target, "Content-Type: application/json\r\n", body);
+        (response.status, serde_json::from_str(&response.text()).expect("JSON"))
+    }
+
+    /// The backends of the first pool.
+    #[track_caller]
+    pub(crate) fn backends(&self) -> Vec<Value> {
+        self.json("/api/status")["pools"][0]["backends"].as_array().expect("backends").clone()
+    }
+}

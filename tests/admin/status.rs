@@ -1,0 +1,130 @@
+//! What is told, and whether it is so.
+
+use serde_json::json;
+
+use super::{Admin, gated};
+use crate::support::{Backend, Client, SOON, eventually, get, list};
+
+#[test]
+fn the_status_tells_of_process_listeners_workers_pools_and_backends() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--workers", "2", "--backends", &list(&backends)]);
+    let mut client = Client::connect(admin.balancer.address);
+    for _ in 0..10 {
+        client.get("/").expect("a response");
+    }
+    let status = admin.json("/api/status");
+    let process = &status["process"];
+    assert_eq!(process["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(process["pid"], admin.balancer.id());
+    assert_eq!((&process["ready"], &process["draining"]), (&json!(true), &json!(false)));
+    assert!(process["uptime_seconds"].as_f64().is_some_and(|s| s > 0.0 && s < 60.0), "{process}");
+    assert_eq!(status["listeners"][0]["address"], admin.balancer.address.to_string());
+    let workers = status["workers"].as_array().expect("workers");
+    assert_eq!(workers.len(), 2);
+    let sum = |name: &str| workers.iter().map(|w| w[name].as_u64().expect("a count")).sum::<u64>();
+    assert_eq!((sum("requests"), sum("connections"), sum("in_flight"), sum("failures")), (10, 1, 0, 0));
+    assert_eq!(status["counts"]["requests"], 10);
+    let pool = &status["pools"][0];
+    assert_eq!((&pool["name"], &pool["algorithm"]), (&json!("default"), &json!("round-robin")));
+    assert_eq!((&pool["eligible"], &pool["queue"]["length"]), (&json!(2), &json!(0)));
+    assert!(pool["budget"]["retries_left"].as_i64().is_some_and(|left| left > 0), "{pool}");
+    for (i, backend) in backends.iter().enumerate() {
+        let told = &pool["backends"][i];
+        assert_eq!(told["url"], backend.url());
+        assert_eq!(told["id"], backend.address().to_string());
+        assert_eq!((&told["state"], &told["why"], &told["weight"]), (&json!("up"), &json!(""), &json!(1)));
+        assert_eq!((&told["requests"], &told["failures"], &told["index"]), (&json!(5), &json!(0), &json!(i)));
+        assert_eq!(told["share_percent"], 50.0);
+    }
+}
+
+#[test]
+fn a_dead_backend_is_down_and_says_why_and_since_when() {
+    let mut backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--health-check-interval", "50ms", "--backends", &list(&backends)]);
+    let started = admin.json("/api/status")["process"]["started"].as_f64().expect("a time");
+    backends[1].kill();
+    eventually(SOON, "it is told down", || admin.backends()[1]["state"] == "down");
+    eventually(SOON, "its reason", || {
+        admin.backends()[1]["why"].as_str().is_some_and(|why| why.contains("connection refused"))
+    });
+    let told = &admin.backends()[1];
+    assert!(told["since"].as_f64().is_some_and(|since| since > started), "{told} after {started}");
+    assert_eq!(told["eligible"], false);
+    backends[1].restart();
+    eventually(SOON, "it is told up", || admin.backends()[1]["state"] == "up");
+    assert_eq!(admin.backends()[1]["why"], "");
+}
+
+#[test]
+fn a_backend_that_traffic_took_out_says_so() {
+    let bad = Backend::start(|_, reply| {
+        reply.close();
+        Ok(())
+    });
+    let good = Backend::named("b");
+    let admin = Admin::start(&["--eject-time", "1h", "--retries", "3", "--backends", &list([&bad, &good])]);
+    for _ in 0..12 {
+        get(admin.balancer.address, "/").expect("a response");
+    }
+    let told = &admin.backends()[0];
+    assert_eq!(told["state"], "out", "{told}");
+    assert!(
+        told["why"].as_str().is_some_and(|why| why.starts_with("3 failures in a row; tried again")),
+        "{told}"
+    );
+    assert_eq!(admin.json("/api/status")["pools"][0]["ejected"], 1);
+}
+
+#[test]
+fn errors_are_told_by_cause() {
+    let admin = Admin::start(&["--backends", &crate::support::Port::reserve().url()]);
+    assert_eq!(get(admin.balancer.address, "/").expect("a response").status, 503);
+    let errors = &admin.json("/api/status")["errors"];
+    let sum: u64 = errors.as_object().expect("errors").values().filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!(sum, 1, "{errors}");
+    assert!(errors["connect-failed"] == 1 || errors["no-backend"] == 1, "{errors}");
+}
+
+#[test]
+fn it_is_alive_and_ready_while_every_pool_can_serve() {
+    let mut backend = Backend::named("a");
+    let admin = Admin::start(&["--health-check-interval", "50ms", "--backends", &backend.url()]);
+    assert_eq!((admin.get("/livez").status, admin.get("/readyz").status), (200, 200));
+    backend.kill();
+    eventually(SOON, "it is not ready", || admin.get("/readyz").status == 503);
+    let told: serde_json::Value = serde_json::from_str(&admin.get("/readyz").text()).expect("JSON");
+    assert_eq!(told, json!({ "ready": false, "reasons": ["pool default: no backend is eligible"] }));
+    assert_eq!(admin.get("/livez").status, 200);
+    backend.restart();
+    eventually(SOON, "it is ready again", || admin.get("/readyz").status == 200);
+}
+
+#[test]
+fn it_is_not_ready_as_soon_as_a_drain_begins() {
+    let (backend, gate) = gated();
+    let mut admin = Admin::start(&["--backends", &backend.url()]);
+    let mut client = Client::connect(admin.balancer.address);
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+    client.head().expect("the head of the answer");
+    admin.balancer.terminate();
+    eventually(SOON, "it is not ready", || admin.get("/readyz").status == 503);
+    assert!(admin.get("/readyz").text().contains("draining"));
+    assert_eq!(admin.get("/livez").status, 200);
+    gate.send(()).expect("the backend waits");
+    assert!(admin.balancer.exit_within(SOON).success());
+}
+
+#[test]
+fn the_past_minutes_are_kept_for_those_who_look_later() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let mut client = Client::connect(admin.balancer.address);
+    eventually(SOON, "a point with requests", || {
+        client.get("/").expect("a response");
+        let points = admin.json("/api/history");
+        let points = points.as_array().expect("points");
+        points.iter().any(|point| point["requests"].as_f64().is_some_and(|rate| rate > 0.0))
+    });
+}
