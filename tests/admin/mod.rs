@@ -12,6 +12,7 @@ use crate::support::{Backend, Client, Evenkeel, Response, SOON, eventually};
 
 mod commands;
 mod manners;
+mod metrics;
 mod status;
 
 /// A backend that sends the second half of an answer when it is told to.
