@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use evenkeel::cli::{self, Outcome};
+use evenkeel::cli::{self, Outcome, Reader, Setup};
 use evenkeel::config::{Backend, BackendUrl, Config};
+use evenkeel::control::Source;
 use evenkeel::{control, demo, limits};
+use log::LevelFilter;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -16,9 +18,15 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Outcome::Refuse(line) => refuse(&line),
-        Outcome::Run { config, log_level, demo } => {
-            log_to_stderr(log_level);
-            if demo { run_demo(config) } else { run(config) }
+        Outcome::Report(report) => {
+            let _ = writeln!(std::io::stderr(), "{report}");
+            ExitCode::from(2)
+        }
+        Outcome::Run { setup, demo, reader } => {
+            log_to_stderr();
+            let config = take(setup);
+            let source = reader.map(source);
+            if demo { run_demo(config, source) } else { run(config, source) }
         }
     }
 }
@@ -28,27 +36,39 @@ fn refuse(line: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn log_to_stderr(level: log::LevelFilter) {
+/// How much is logged is said by the level that is set later, and again at each reload.
+fn log_to_stderr() {
     let config = simplelog::ConfigBuilder::new()
         .set_time_format_rfc3339()
-        .set_target_level(log::LevelFilter::Off)
-        .set_location_level(log::LevelFilter::Off)
-        .set_thread_level(log::LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
         .build();
     // A line in one write: lines of several threads, and what others print, must not mix.
     let stderr = std::io::LineWriter::with_capacity(limits::LOG_LINE, std::io::stderr());
-    simplelog::WriteLogger::init(level, config, stderr).expect("nothing else sets a logger");
+    simplelog::WriteLogger::init(LevelFilter::Debug, config, stderr).expect("nothing else sets a logger");
 }
 
-fn run(config: Config) -> ExitCode {
-    match control::start(config, None) {
+/// Has a setup's log level in force and its warnings logged.
+fn take(setup: Setup) -> Config {
+    log::set_max_level(setup.log_level);
+    setup.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    setup.config
+}
+
+fn source(reader: Reader) -> Source {
+    Box::new(move || reader.read().map(take))
+}
+
+fn run(config: Config, source: Option<Source>) -> ExitCode {
+    match control::start(config, source) {
         Ok(running) => running.wait(),
         Err(error) => refuse(&error.to_string()),
     }
 }
 
 /// Balances over backends of its own, on free loopback ports.
-fn run_demo(mut config: Config) -> ExitCode {
+fn run_demo(config: Config, source: Option<Source>) -> ExitCode {
     let mut backends = Vec::new();
     for i in 1..=limits::DEMO_BACKENDS {
         match demo::Server::start(demo::Options { name: format!("demo-{i}"), ..demo::Options::default() }) {
@@ -57,10 +77,17 @@ fn run_demo(mut config: Config) -> ExitCode {
         }
     }
     let url = |server: &demo::Server| BackendUrl { host: "127.0.0.1".into(), port: server.port() };
-    let asked = config.pools[0].backends[0].clone();
-    let backend = |server| Backend { url: url(server), ..asked.clone() };
-    config.pools[0].backends = backends.iter().map(backend).collect();
-    match control::start(config, None) {
+    let urls: Vec<BackendUrl> = backends.iter().map(url).collect();
+    let own = move |mut config: Config| {
+        for pool in &mut config.pools {
+            let asked = pool.backends[0].clone();
+            pool.backends = urls.iter().map(|url| Backend { url: url.clone(), ..asked.clone() }).collect();
+        }
+        config
+    };
+    let config = own(config);
+    let source = source.map(|source| -> Source { Box::new(move || source().map(&own)) });
+    match control::start(config, source) {
         Ok(running) => {
             let host = running.addresses().first().map_or_else(|| "localhost".into(), visit);
             let text = format!(

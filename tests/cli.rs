@@ -136,7 +136,7 @@ fn a_bad_secret_is_an_error_that_does_not_say_it() {
     assert_one_line(
         &arguments[..2],
         &run(&arguments[..2], &[]),
-        &["--sticky cookie", "EVENKEEL_STICKY_SECRET"],
+        &["sticky cookie", "EVENKEEL_STICKY_SECRET"],
     );
 }
 
@@ -280,6 +280,78 @@ fn version_and_help_go_to_stdout_with_code_0() {
     ] {
         assert!(help.contains(flag), "{flag}: {help}");
     }
+}
+
+/// A file in the place for temporary files, removed when the test ends.
+struct Written(std::path::PathBuf);
+
+impl Written {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("evenkeel-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).expect("a file");
+        Self(path)
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().expect("a path in UTF-8")
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const RISKY: &str =
+    "workers = 1\ntrust_forwarded = [\"0.0.0.0/0\"]\n[[pool]]\n[[pool.backend]]\nurl = \"a:1\"\n";
+
+#[test]
+fn a_check_says_ok_with_warnings_on_stdout_and_errors_on_stderr() {
+    let file = Written::new("risky.toml", RISKY);
+    let output = run(&["--config", file.name(), "--check"], &[]);
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("OK: 1 listener, 0 routes, 1 pool, 1 backend, 1 warning\n"), "{said}");
+    assert!(said.contains(":2:20: warning: 0.0.0.0/0 trusts strangers"), "{said}");
+
+    let file = Written::new("wrong.toml", "worker = 1\nlog_level = \"loud\"\n");
+    for arguments in [&["--config", file.name()][..], &["--check", "--config", file.name(), "--port", "1"]] {
+        let output = run(arguments, &[]);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first =
+            format!("{}:1:1: unknown key \"worker\"; did you mean workers?\n  1 | worker = 1\n", file.name());
+        assert!(said.starts_with(&first) && said.ends_with("\n2 errors\n"), "{said}");
+    }
+    let missing = ["--config", "/nowhere/lb.toml", "--check"];
+    let output = run(&missing, &[]);
+    assert_one_line(&missing, &output, &["/nowhere/lb.toml: cannot be read: there is no such file"]);
+}
+
+#[test]
+fn a_file_is_run_with_the_flags_over_it_and_its_warnings_in_the_log() {
+    let backend = Backend::named("a");
+    let file = Written::new("run.toml", &RISKY.replace("a:1", &backend.url()));
+    let balancer = Evenkeel::start(&["--config", file.name(), "--workers", "2"]);
+    assert_eq!(get(balancer.address, "/").expect("a response").text(), "a");
+    assert_eq!(balancer.status()["workers"].as_array().map(Vec::len), Some(2));
+    let warned = |line: &String| line.contains("[WARN]") && line.contains(":2:20: warning: 0.0.0.0/0 trusts");
+    assert_eq!(balancer.lines().iter().filter(|line| warned(line)).count(), 1);
+}
+
+#[test]
+fn what_becomes_of_a_request_and_a_file_to_start_from_are_printed() {
+    let output = run(&["--print-config"], &[]);
+    let template = Written::new("template.toml", &String::from_utf8_lossy(&output.stdout));
+    let output = run(&["--config", template.name(), "--check"], &[]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "OK: 1 listener, 0 routes, 1 pool, 3 backends\n");
+    let output = run(&["--config", template.name(), "--explain", "GET example.com/v1/x"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said.starts_with("GET example.com/v1/x\n") && said.contains("http://localhost:8081"), "{said}");
+    let asked = ["--config", template.name(), "--explain", "GET"];
+    assert_one_line(&asked, &run(&asked, &[]), &["--explain", "a method and no host"]);
 }
 
 /// The `curl` command in a line, without what a log puts before it.

@@ -341,7 +341,7 @@ mod tests {
             let Outcome::Print(text) = with(arguments, &[("PROXY_PORT", "x")]) else {
                 panic!("{arguments:?}")
             };
-            assert!(text.starts_with("Usage: evenkeel [--listen ADDR:PORT]... "), "{text}");
+            assert!(text.starts_with("Usage: evenkeel [--config FILE] "), "{text}");
         }
     }
 }

@@ -1,44 +1,46 @@
 //! The flags of the pool: its backends, how one is chosen, what is tried again and what waits.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::time::Duration;
 
 use super::flags::Flags;
+use super::over::Environment;
 use super::{bounds, clients, needless, one_of, positive, trust, value};
 use crate::config::{self, Algorithm, Backend, Key, Pool, Queue, Retry, Timeouts, quoted};
 use crate::limits;
 
-/// The one pool that flags can describe.
+/// The one pool that flags can describe: what they say over what it was.
 pub(super) fn pool(
     flags: &Flags,
+    base: Pool,
     timeouts: &Timeouts,
-    environment: &dyn Fn(&str) -> Option<OsString>,
+    environment: &Environment,
 ) -> Result<Pool, String> {
-    let default = Pool::default();
     let slow_start = value("--slow-start", &flags.slow_start, config::parse_duration)?;
-    let backends = backends(flags, default.backends)?;
+    let backends = backends(flags, base.backends)?;
     Ok(Pool {
-        name: default.name,
-        algorithm: algorithm(flags)?,
-        queue: queue(flags, &backends, default.queue)?,
+        name: base.name,
+        algorithm: algorithm(flags, base.algorithm)?,
+        queue: queue(flags, &backends, base.queue)?,
         backends,
-        health: trust::health(flags, default.health)?,
-        retry: retry(flags, timeouts, default.retry)?,
-        ejection: trust::ejection(flags, default.ejection)?,
-        sticky: clients::sticky(flags, environment)?,
-        slow_start: slow_start.unwrap_or(default.slow_start),
-        fail_open: flags.fail_open,
-        resolve: default.resolve,
+        health: trust::health(flags, base.health)?,
+        retry: retry(flags, timeouts, base.retry)?,
+        ejection: trust::ejection(flags, base.ejection)?,
+        sticky: clients::sticky(flags, base.sticky, environment)?,
+        slow_start: slow_start.unwrap_or(base.slow_start),
+        fail_open: flags.fail_open || base.fail_open,
+        resolve: base.resolve,
     })
 }
 
-fn backends(flags: &Flags, default: Vec<Backend>) -> Result<Vec<Backend>, String> {
+/// `--backends` takes the place of all that were there, `--backup` of the backups alone.
+fn backends(flags: &Flags, base: Vec<Backend>) -> Result<Vec<Backend>, String> {
     let mut backends = match &flags.backends {
         Some(list) => config::parse_backends(list).map_err(|line| format!("--backends {line}"))?,
-        None => default,
+        None => base,
     };
     if let Some(list) = &flags.backup {
+        backends.retain(|backend| !backend.backup);
         let backups = config::parse_backends(list).map_err(|line| format!("--backup {line}"))?;
         let first: HashSet<_> = backends.iter().map(|backend| backend.url.clone()).collect();
         if let Some(twice) = backups.iter().find(|backup| first.contains(&backup.url)) {
@@ -53,13 +55,18 @@ fn backends(flags: &Flags, default: Vec<Backend>) -> Result<Vec<Backend>, String
     }
     let (max_connections, max_requests) = bounds::backend_limits(flags)?;
     for backend in &mut backends {
-        (backend.max_connections, backend.max_requests) = (max_connections, max_requests);
+        backend.max_connections = max_connections.unwrap_or(backend.max_connections);
+        backend.max_requests = max_requests.unwrap_or(backend.max_requests);
     }
     Ok(backends)
 }
 
-fn algorithm(flags: &Flags) -> Result<Algorithm, String> {
-    let hash = |key| Algorithm::Hash { key, bound: Some(limits::HASH_BOUND) };
+fn algorithm(flags: &Flags, base: Algorithm) -> Result<Algorithm, String> {
+    let (by, bound) = match &base {
+        Algorithm::Hash { key, bound } => (key.clone(), *bound),
+        _ => (Key::Uri, Some(limits::HASH_BOUND)),
+    };
+    let hash = |key| Algorithm::Hash { key, bound };
     let choices = [
         ("round-robin", Algorithm::RoundRobin),
         ("least-connections", Algorithm::LeastConnections),
@@ -67,13 +74,15 @@ fn algorithm(flags: &Flags) -> Result<Algorithm, String> {
         ("peak-ewma", Algorithm::PeakEwma),
         ("random", Algorithm::Random),
         ("ip-hash", hash(Key::Address)),
-        ("hash", hash(Key::Uri)),
+        ("hash", hash(by)),
     ];
+    let named = flags.algorithm.as_deref();
     let mut algorithm =
-        value("--algorithm", &flags.algorithm, |text| one_of(text, &choices))?.unwrap_or_default();
+        value("--algorithm", &flags.algorithm, |text| one_of(text, &choices))?.unwrap_or(base);
     let hashed = value("--hash-key", &flags.hash_key, config::parse_key)?;
     let most = value("--hash-bound", &flags.hash_bound, hash_bound)?;
-    if algorithm != hash(Key::Uri) {
+    let keyed = matches!(algorithm, Algorithm::Hash { .. });
+    if !keyed || named.is_some_and(|name| !name.eq_ignore_ascii_case("hash")) {
         needless(&[("--hash-key", hashed.is_some())], "needs --algorithm hash; give both or neither")?;
     }
     match &mut algorithm {
@@ -98,7 +107,7 @@ fn hash_bound(text: &str) -> Result<Option<u32>, String> {
     }
 }
 
-fn queue(flags: &Flags, backends: &[Backend], default: Queue) -> Result<Queue, String> {
+fn queue(flags: &Flags, backends: &[Backend], base: Queue) -> Result<Queue, String> {
     let length = bounds::count("--queue-length", &flags.queue_length, "none waits")?;
     let timeout = value("--queue-timeout", &flags.queue_timeout, positive)?;
     let given = [("--queue-length", length.is_some()), ("--queue-timeout", timeout.is_some())];
@@ -110,10 +119,10 @@ fn queue(flags: &Flags, backends: &[Backend], default: Queue) -> Result<Queue, S
     if length == Some(0) {
         needless(&given[1..], "has no effect with --queue-length 0; leave one of them out")?;
     }
-    Ok(Queue { length: length.unwrap_or(default.length), timeout: timeout.unwrap_or(default.timeout) })
+    Ok(Queue { length: length.unwrap_or(base.length), timeout: timeout.unwrap_or(base.timeout) })
 }
 
-fn retry(flags: &Flags, timeouts: &Timeouts, default: Retry) -> Result<Retry, String> {
+fn retry(flags: &Flags, timeouts: &Timeouts, base: Retry) -> Result<Retry, String> {
     let retries =
         value("--retries", &flags.retries, |text| config::parse_count(text, 0..=limits::RETRIES_MAX.into()))?;
     let delay = value("--retry-delay", &flags.retry_delay, config::parse_duration)?;
@@ -132,12 +141,12 @@ fn retry(flags: &Flags, timeouts: &Timeouts, default: Retry) -> Result<Retry, St
         needless(&given, "has no effect with --retries 0; leave one of them out")?;
     }
     Ok(Retry {
-        retries: retries.and_then(|retries| u8::try_from(retries).ok()).unwrap_or(default.retries),
-        delay: delay.unwrap_or(default.delay),
-        budget: budget.unwrap_or(default.budget),
-        budget_floor: default.budget_floor,
-        try_timeout: try_timeout.or(default.try_timeout),
-        statuses: statuses.unwrap_or(default.statuses),
+        retries: retries.and_then(|retries| u8::try_from(retries).ok()).unwrap_or(base.retries),
+        delay: delay.unwrap_or(base.delay),
+        budget: budget.unwrap_or(base.budget),
+        budget_floor: base.budget_floor,
+        try_timeout: try_timeout.or(base.try_timeout),
+        statuses: statuses.unwrap_or(base.statuses),
     })
 }
 

@@ -10,25 +10,25 @@ use crate::limits;
 /// What a 0 means for a limit that it turns off.
 const OFF: &str = "no limit";
 
-pub(super) fn timeouts(flags: &Flags, default: Timeouts) -> Result<Timeouts, String> {
-    let read = |flag: &str, given: &Option<String>, default: Duration| {
-        value(flag, given, positive).map(|duration| duration.unwrap_or(default))
+pub(super) fn timeouts(flags: &Flags, base: Timeouts) -> Result<Timeouts, String> {
+    let read = |flag: &str, given: &Option<String>, base: Duration| {
+        value(flag, given, positive).map(|duration| duration.unwrap_or(base))
     };
     Ok(Timeouts {
-        head: read("--head-timeout", &flags.head_timeout, default.head)?,
-        idle: read("--idle-timeout", &flags.idle_timeout, default.idle)?,
-        connect: read("--connect-timeout", &flags.connect_timeout, default.connect)?,
-        response: read("--response-timeout", &flags.response_timeout, default.response)?,
-        stall: read("--stall-timeout", &flags.stall_timeout, default.stall)?,
-        tunnel: read("--tunnel-timeout", &flags.tunnel_timeout, default.tunnel)?,
-        upstream_idle: read("--backend-idle-timeout", &flags.backend_idle_timeout, default.upstream_idle)?,
+        head: read("--head-timeout", &flags.head_timeout, base.head)?,
+        idle: read("--idle-timeout", &flags.idle_timeout, base.idle)?,
+        connect: read("--connect-timeout", &flags.connect_timeout, base.connect)?,
+        response: read("--response-timeout", &flags.response_timeout, base.response)?,
+        stall: read("--stall-timeout", &flags.stall_timeout, base.stall)?,
+        tunnel: read("--tunnel-timeout", &flags.tunnel_timeout, base.tunnel)?,
+        upstream_idle: read("--backend-idle-timeout", &flags.backend_idle_timeout, base.upstream_idle)?,
     })
 }
 
-pub(super) fn limits(flags: &Flags, default: Limits) -> Result<Limits, String> {
+pub(super) fn limits(flags: &Flags, base: Limits) -> Result<Limits, String> {
     let any_size = |text: &str| config::parse_size(text, 0..=u64::MAX);
     let head = value("--max-head", &flags.max_head, |text| bytes(text, limits::HEAD_MIN))?;
-    let head = head.unwrap_or(default.head);
+    let head = head.unwrap_or(base.head);
     let fields = value("--max-headers", &flags.max_headers, |text| {
         config::parse_count(text, 1..=limits::FIELDS as u32)
     })?;
@@ -42,23 +42,27 @@ pub(super) fn limits(flags: &Flags, default: Limits) -> Result<Limits, String> {
     let backend_idle = count("--backend-max-idle", &flags.backend_max_idle, "none")?;
     Ok(Limits {
         head,
-        fields: fields.map_or(default.fields, |fields| fields as usize),
+        fields: fields.map_or(base.fields, |fields| fields as usize),
         // A lower head alone must not be refused for a target that nobody asked for.
-        target: target.unwrap_or(default.target.min(head)),
-        body: or_default(body, default.body),
-        body_rate: body_rate.unwrap_or(default.body_rate),
-        requests: or_default(requests.map(u64::from), default.requests),
-        connections: or_default(connections.map(u64::from), default.connections),
-        connections_per_client: or_default(per_client, default.connections_per_client),
-        backend_idle: backend_idle.map_or(default.backend_idle, |idle| idle as usize),
+        target: target.unwrap_or(base.target.min(head)),
+        body: or_base(body, base.body),
+        body_rate: body_rate.unwrap_or(base.body_rate),
+        requests: or_base(requests.map(u64::from), base.requests),
+        connections: or_base(connections.map(u64::from), base.connections),
+        connections_per_client: or_base(per_client, base.connections_per_client),
+        backend_idle: backend_idle.map_or(base.backend_idle, |idle| idle as usize),
     })
 }
 
-/// Connections to each backend, and requests in flight to it; `None`: no limit.
-pub(super) fn backend_limits(flags: &Flags) -> Result<(Option<u32>, Option<u32>), String> {
+/// A limit, `Some(None)` where it is turned off; `None` where the flags do not say.
+type Said = Option<Option<u32>>;
+
+/// Connections to each backend, and requests in flight to it.
+pub(super) fn backend_limits(flags: &Flags) -> Result<(Said, Said), String> {
     let connections = count("--backend-max-connections", &flags.backend_max_connections, OFF)?;
     let requests = count("--backend-max-requests", &flags.backend_max_requests, OFF)?;
-    Ok((or_default(connections, None), or_default(requests, None)))
+    let said = |given: Option<u32>| given.map(|given| (given != 0).then_some(given));
+    Ok((said(connections), said(requests)))
 }
 
 /// A size that may be at most as large as a head can be.
@@ -83,9 +87,9 @@ pub(super) fn count(flag: &str, given: &Option<String>, zero: &str) -> Result<Op
     })
 }
 
-/// A given 0 is no limit, also where the default has one.
-fn or_default<N: PartialEq + From<u8>>(given: Option<N>, default: Option<N>) -> Option<N> {
-    given.map_or(default, |given| (given != N::from(0)).then_some(given))
+/// A given 0 is no limit, also where there was one before.
+fn or_base<N: PartialEq + From<u8>>(given: Option<N>, base: Option<N>) -> Option<N> {
+    given.map_or(base, |given| (given != N::from(0)).then_some(given))
 }
 
 #[cfg(test)]
@@ -137,8 +141,8 @@ mod tests {
         );
         let right = Limits { body_rate: 0, ..Limits::default() };
         assert_eq!(format!("{:?}", given.limits), format!("{right:?}"));
-        assert_eq!(or_default(Some(0_u32), Some(1)), None);
-        assert_eq!(or_default(None, Some(1_u32)), Some(1));
+        assert_eq!(or_base(Some(0_u32), Some(1)), None);
+        assert_eq!(or_base(None, Some(1_u32)), Some(1));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The flags that tell clients apart: sticky sessions and the rate limit.
 
-use std::ffi::OsString;
-
 use super::flags::Flags;
+use super::over::Environment;
 use super::{needless, one_of, positive, value};
+use crate::config::file::Loaded;
 use crate::config::{self, Cookie, Key, RateLimit, SameSite, Sticky, StickyBy};
 use crate::limits;
 
-const SECRET_VARIABLE: &str = "EVENKEEL_STICKY_SECRET";
+pub(super) const SECRET_VARIABLE: &str = "EVENKEEL_STICKY_SECRET";
 
 #[derive(Clone, Copy, PartialEq)]
 enum By {
@@ -18,10 +18,16 @@ enum By {
 
 pub(super) fn sticky(
     flags: &Flags,
-    environment: &dyn Fn(&str) -> Option<OsString>,
+    base: Option<Sticky>,
+    environment: &Environment,
 ) -> Result<Option<Sticky>, String> {
     let choices = [("cookie", By::Cookie), ("address", By::Address), ("none", By::None)];
-    let implied = if flags.sticky_cookie.is_some() { By::Cookie } else { By::None };
+    let implied = match base.as_ref().map(|sticky| &sticky.by) {
+        _ if flags.sticky_cookie.is_some() => By::Cookie,
+        Some(StickyBy::Cookie(_)) => By::Cookie,
+        Some(StickyBy::Address(_)) => By::Address,
+        None => By::None,
+    };
     let by = value("--sticky", &flags.sticky, |text| one_of(text, &choices))?.unwrap_or(implied);
     let time = value("--sticky-time", &flags.sticky_time, positive)?;
     if by != By::Cookie {
@@ -37,29 +43,43 @@ pub(super) fn sticky(
     if by != By::Address {
         needless(&[("--sticky-time", time.is_some())], "needs --sticky address; give both or neither")?;
     }
-    let by = match by {
-        By::Cookie => StickyBy::Cookie(cookie(flags, environment)?),
-        By::Address => StickyBy::Address(time.unwrap_or(limits::STICKY_TIME)),
-        By::None => {
+    let returned = base.as_ref().is_some_and(|sticky| sticky.returns);
+    let by = match (by, base.map(|sticky| sticky.by)) {
+        (By::Cookie, Some(StickyBy::Cookie(base))) => StickyBy::Cookie(cookie(flags, base, environment)?),
+        (By::Cookie, _) => StickyBy::Cookie(cookie(flags, unset(), environment)?),
+        (By::Address, Some(StickyBy::Address(base))) => StickyBy::Address(time.unwrap_or(base)),
+        (By::Address, _) => StickyBy::Address(time.unwrap_or(limits::STICKY_TIME)),
+        (By::None, _) => {
             let given = [("--sticky-return", flags.sticky_return)];
             return needless(&given, "needs --sticky cookie or --sticky address; give both or neither")
                 .map(|()| None);
         }
     };
-    Ok(Some(Sticky { by, returns: flags.sticky_return }))
+    Ok(Some(Sticky { by, returns: flags.sticky_return || returned }))
 }
 
-fn cookie(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Cookie, String> {
+/// The cookie of which nothing is said.
+fn unset() -> Cookie {
+    Cookie {
+        name: limits::STICKY_COOKIE.to_owned(),
+        path: "/".to_owned(),
+        same_site: SameSite::default(),
+        secure: false,
+        secret: String::new(),
+    }
+}
+
+fn cookie(flags: &Flags, base: Cookie, environment: &Environment) -> Result<Cookie, String> {
     let modes = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
     let name = value("--sticky-cookie", &flags.sticky_cookie, config::parse_token)?;
     let path = value("--sticky-path", &flags.sticky_path, config::parse_cookie_path)?;
     let same_site = value("--sticky-same-site", &flags.sticky_same_site, |text| one_of(text, &modes))?;
     let cookie = Cookie {
-        name: name.unwrap_or_else(|| limits::STICKY_COOKIE.to_owned()),
-        path: path.unwrap_or_else(|| "/".to_owned()),
-        same_site: same_site.unwrap_or_default(),
-        secure: flags.sticky_secure,
-        secret: secret(flags, environment)?,
+        name: name.unwrap_or(base.name),
+        path: path.unwrap_or(base.path),
+        same_site: same_site.unwrap_or(base.same_site),
+        secure: flags.sticky_secure || base.secure,
+        secret: secret(flags, base.secret, environment)?,
     };
     // Browsers throw such cookies away without a word (RFC 6265bis sections 4.1.3 and 5.7).
     let begins =
@@ -82,14 +102,33 @@ fn cookie(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
     Ok(cookie)
 }
 
-/// No message says it again.
-fn secret(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<String, String> {
-    let (from, text) = match (&flags.sticky_secret, environment(SECRET_VARIABLE)) {
+/// Gives all cookies of several pools what they lack: the flag goes to all, the environment to those without one.
+pub(super) fn secrets(flags: &Flags, loaded: &mut Loaded, environment: &Environment) -> Result<(), String> {
+    let cookies = loaded.config.pools.iter_mut().filter_map(|pool| match pool.sticky.as_mut()?.by {
+        StickyBy::Cookie(ref mut cookie) => Some(&mut cookie.secret),
+        StickyBy::Address(_) => None,
+    });
+    let mut any = false;
+    for held in cookies {
+        *held = secret(flags, std::mem::take(held), environment)?;
+        any = true;
+    }
+    if any {
+        return Ok(());
+    }
+    let given = [("--sticky-secret", flags.sticky_secret.is_some())];
+    needless(&given, "has no effect: no pool of the file is sticky by a cookie; leave it out")
+}
+
+/// The flag's, the file's, the environment's. No message says it again.
+fn secret(flags: &Flags, base: String, environment: &Environment) -> Result<String, String> {
+    let (from, text) = match (&flags.sticky_secret, &environment.secret) {
         (Some(text), _) => ("--sticky-secret", text.clone()),
+        (None, _) if !base.is_empty() => return Ok(base),
         (None, Some(set)) => (SECRET_VARIABLE, set.to_string_lossy().into_owned()),
         (None, None) => {
             return Err(format!(
-                "--sticky cookie needs a secret, the same for all instances: set {SECRET_VARIABLE} in the \
+                "a sticky cookie needs a secret, the same for all instances: set {SECRET_VARIABLE} in the \
                  environment, to what `openssl rand -hex 16` prints for one"
             ));
         }
@@ -106,12 +145,17 @@ fn secret(flags: &Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Resu
     }
 }
 
-pub(super) fn rate_limit(flags: &Flags) -> Result<Option<RateLimit>, String> {
-    let Some(rate) = value("--rate-limit", &flags.rate_limit, config::parse_rate)? else {
-        let given = [("--rate-burst", flags.rate_burst.is_some()), ("--rate-key", flags.rate_key.is_some())];
-        return needless(&given, "needs --rate-limit; give both or neither").map(|()| None);
+pub(super) fn rate_limit(flags: &Flags, base: Option<RateLimit>) -> Result<Option<RateLimit>, String> {
+    let rate = value("--rate-limit", &flags.rate_limit, config::parse_rate)?;
+    let limit = match (rate.map(RateLimit::new), base) {
+        (Some(limit), Some(base)) => RateLimit { key: base.key, ..limit },
+        (Some(limit), None) | (None, Some(limit)) => limit,
+        (None, None) => {
+            let given =
+                [("--rate-burst", flags.rate_burst.is_some()), ("--rate-key", flags.rate_key.is_some())];
+            return needless(&given, "needs --rate-limit; give both or neither").map(|()| None);
+        }
     };
-    let limit = RateLimit::new(rate);
     let key = value("--rate-key", &flags.rate_key, |text| match config::parse_key(text) {
         Ok(key @ (Key::Address | Key::Header(_))) => Ok(key),
         Err(reason) if text.starts_with("header:") => Err(reason),
@@ -182,7 +226,7 @@ mod tests {
     #[test]
     fn the_secret_comes_from_flag_then_environment_and_is_never_said() {
         let secret_of = |line: &str, set: &str| match with_environment(line, set) {
-            Outcome::Run { config, .. } => match config.pools[0].sticky.clone() {
+            Outcome::Run { setup, .. } => match setup.config.pools[0].sticky.clone() {
                 Some(Sticky { by: StickyBy::Cookie(cookie), .. }) => Some(cookie.secret),
                 _ => None,
             },
@@ -211,7 +255,7 @@ mod tests {
         assert!(line.starts_with("--sticky-secret: too short") && !line.contains("sh0rt"), "{line}");
         let Outcome::Refuse(line) = outcome_of("--sticky cookie") else { panic!("taken") };
         assert!(
-            line.starts_with("--sticky cookie needs a secret") && line.contains(SECRET_VARIABLE),
+            line.starts_with("a sticky cookie needs a secret") && line.contains(SECRET_VARIABLE),
             "{line}"
         );
     }

@@ -8,7 +8,8 @@ use argh::{ArgsInfo, FromArgs};
 flag it listens on port 8080 and balances over three local backends; --demo
 brings backends of its own.",
     help_triggers("--help", "-h", "help"),
-    usage = "[--listen ADDR:PORT]... [--port N] [--workers N] [--pin]
+    usage = "[--config FILE] [--check] [--explain REQUEST] [--print-config]
+         [--listen ADDR:PORT]... [--port N] [--workers N] [--pin]
          [--busy-poll] [--backends LIST] [--backup LIST] [--demo]
          [--algorithm round-robin|least-connections|two-choices|peak-ewma|
          random|ip-hash|hash] [--hash-key KEY] [--hash-bound PERCENT]
@@ -40,6 +41,7 @@ brings backends of its own.",
     example = "{command_name} --demo",
     example = "{command_name} --port 80 --backends http://10.0.0.1:8080,http://10.0.0.2:8080",
     example = "{command_name} --listen 127.0.0.1:8080 --listen [::1]:8080 --workers 4 --pin",
+    example = "{command_name} --config lb.toml --check",
     example = "EVENKEEL_STICKY_SECRET=$(cat secret) {command_name} --sticky cookie",
     note = "LIST is comma-separated. A backend is http://host:port or host:port; an IPv6",
     note = "host stands in brackets, like [::1]:8081. =WEIGHT behind a backend, 1 to 256,",
@@ -51,10 +53,26 @@ brings backends of its own.",
     note = "A value may follow its flag as the next word or after a =, as in --port=80.",
     note = "PROXY_PORT in the environment sets the port; --port and --listen win over it.",
     note = "EVENKEEL_STICKY_SECRET sets what --sticky-secret does, which wins over it.",
+    note = "A file may say all that flags can, and more: listeners, pools, routes. Flags",
+    note = "go before the file, the file before the environment; a flag of one pool or",
+    note = "listener is refused where the file names several.",
+    note = "SIGHUP reads the file of --config again; a bad one changes nothing.",
     note = "SIGTERM or SIGINT drains and ends the run, a second one ends it at once.",
     note = "Exit codes: 0 after a drain, 2 when it cannot start as asked."
 )]
 pub(super) struct Flags {
+    /// configuration file: TOML, YAML or JSON by its ending (.toml, .yaml, .yml, .json)
+    #[argh(option, arg_name = "FILE")]
+    pub(super) config: Option<String>,
+    /// say whether a run with these flags and this file could start, with every error of the file; exit code 0 or 2
+    #[argh(switch)]
+    pub(super) check: bool,
+    /// say what would become of a request, written like "GET api.example.com/v1/x", and do not run
+    #[argh(option, arg_name = "REQUEST")]
+    pub(super) explain: Option<String>,
+    /// print all defaults, commented, as a file to start from
+    #[argh(switch)]
+    pub(super) print_config: bool,
     /// an address and port to listen on, as 127.0.0.1:8080 or [::]:8080; may be given more than once
     #[argh(option, arg_name = "ADDR:PORT")]
     pub(super) listen: Vec<String>,
@@ -393,6 +411,10 @@ mod tests {
             ("pin", "core".to_owned()),
             ("busy-poll", "a whole core for each worker".to_owned()),
             ("demo", "three backends".to_owned()),
+            ("config", ".toml, .yaml, .yml, .json".to_owned()),
+            ("check", "exit code 0 or 2".to_owned()),
+            ("explain", "and do not run".to_owned()),
+            ("print-config", "a file to start from".to_owned()),
         ]
     }
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{Ejection, Health, Pool, Retry};
+use crate::config::{Config, Ejection, Health, Pool, Retry};
+use crate::limits;
 
 pub(super) fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     parse(arguments, &|name| environment.iter().find(|(known, _)| *known == name).map(|(_, set)| set.into()))
@@ -7,16 +8,20 @@ pub(super) fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome 
 
 fn run(arguments: &[&str]) -> (Config, LevelFilter, bool) {
     match with(arguments, &[]) {
-        Outcome::Run { config, log_level, demo } => (config, log_level, demo),
+        Outcome::Run { setup, demo, .. } => (setup.config, setup.log_level, demo),
         other => panic!("{arguments:?} gave {other:?}"),
     }
 }
 
 fn listens(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     match with(arguments, environment) {
-        Outcome::Run { config, .. } => {
-            config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>().join(" ")
-        }
+        Outcome::Run { setup, .. } => setup
+            .config
+            .listeners
+            .iter()
+            .map(|listener| listener.address.to_string())
+            .collect::<Vec<_>>()
+            .join(" "),
         other => panic!("{arguments:?} gave {other:?}"),
     }
 }

@@ -12,7 +12,7 @@ enum Kind {
     None,
 }
 
-pub(super) fn health(flags: &Flags, default: Health) -> Result<Health, String> {
+pub(super) fn health(flags: &Flags, base: Health) -> Result<Health, String> {
     let requested = [
         ("--health-path", flags.health_path.is_some()),
         ("--health-method", flags.health_method.is_some()),
@@ -23,7 +23,13 @@ pub(super) fn health(flags: &Flags, default: Health) -> Result<Health, String> {
     ];
     let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http), ("none", Kind::None)];
     let kind = value("--health-check", &flags.health_check, |text| one_of(text, &kinds))?;
-    let implied = if requested.iter().any(|(_, given)| *given) { Kind::Http } else { Kind::Tcp };
+    let asks = requested.iter().any(|(_, given)| *given);
+    let implied = match &base.check {
+        _ if asks => Kind::Http,
+        Check::Tcp => Kind::Tcp,
+        Check::Http(_) => Kind::Http,
+        Check::None => Kind::None,
+    };
     let interval = value("--health-check-interval", &flags.health_check_interval, positive)?;
     let timeout = value("--health-check-timeout", &flags.health_check_timeout, positive)?;
     let rise = value("--health-rise", &flags.health_rise, at_least_one)?;
@@ -44,22 +50,25 @@ pub(super) fn health(flags: &Flags, default: Health) -> Result<Health, String> {
                 ("--health-fall", fall.is_some()),
             ];
             let all = [&requested[..], &timed].concat();
-            needless(&all, "has no effect with --health-check none; leave one of them out")?;
+            let none = if kind.is_some() { "--health-check none" } else { "kind = \"none\" in the file" };
+            needless(&all, &format!("has no effect with {none}; leave one of them out"))?;
             Check::None
         }
-        Kind::Http => Check::Http(http(flags)?),
+        Kind::Http => Check::Http(match base.check {
+            Check::Http(check) => http(flags, check)?,
+            Check::Tcp | Check::None => http(flags, HttpCheck::default())?,
+        }),
     };
     Ok(Health {
         check,
-        interval: interval.unwrap_or(default.interval),
-        timeout: timeout.unwrap_or(default.timeout),
-        rise: rise.unwrap_or(default.rise),
-        fall: fall.unwrap_or(default.fall),
+        interval: interval.unwrap_or(base.interval),
+        timeout: timeout.unwrap_or(base.timeout),
+        rise: rise.unwrap_or(base.rise),
+        fall: fall.unwrap_or(base.fall),
     })
 }
 
-fn http(flags: &Flags) -> Result<HttpCheck, String> {
-    let default = HttpCheck::default();
+fn http(flags: &Flags, base: HttpCheck) -> Result<HttpCheck, String> {
     let paths = flags.health_path.as_deref().map(config::parse_paths).transpose();
     let method = value("--health-method", &flags.health_method, config::parse_method)?;
     let fields = flags.health_header.iter().map(|text| {
@@ -68,19 +77,22 @@ fn http(flags: &Flags) -> Result<HttpCheck, String> {
         super::named("--health-header", name, config::parse_field(text))
     });
     let body = value("--health-body", &flags.health_body, body)?;
-    if method.as_deref() == Some("HEAD") {
-        needless(
-            &[("--health-body", body.is_some())],
-            "has no effect with --health-method HEAD: no body answers it",
-        )?;
+    let fields = fields.collect::<Result<Vec<_>, _>>()?;
+    let given = (method.is_some(), body.is_some());
+    let (method, body) = (method.unwrap_or(base.method), body.or(base.body));
+    if method == "HEAD" && body.is_some() {
+        return Err(match given {
+            (true, false) => "--health-method HEAD: no body answers it, and the file expects one".to_owned(),
+            _ => "--health-body has no effect with --health-method HEAD: no body answers it".to_owned(),
+        });
     }
     Ok(HttpCheck {
-        paths: paths.map_err(|line| format!("--health-path {line}"))?.unwrap_or(default.paths),
-        method: method.unwrap_or(default.method),
-        host: value("--health-host", &flags.health_host, config::parse_host)?,
-        fields: fields.collect::<Result<_, _>>()?,
+        paths: paths.map_err(|line| format!("--health-path {line}"))?.unwrap_or(base.paths),
+        method,
+        host: value("--health-host", &flags.health_host, config::parse_host)?.or(base.host),
+        fields: if fields.is_empty() { base.fields } else { fields },
         expected: value("--health-status", &flags.health_status, config::parse_statuses)?
-            .unwrap_or(default.expected),
+            .unwrap_or(base.expected),
         body,
     })
 }
@@ -96,7 +108,7 @@ fn body(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn ejection(flags: &Flags, default: Ejection) -> Result<Ejection, String> {
+pub(super) fn ejection(flags: &Flags, base: Ejection) -> Result<Ejection, String> {
     let max_fails = super::bounds::count("--max-fails", &flags.max_fails, "none take it out")?;
     let fail_rate = value("--fail-rate", &flags.fail_rate, |text| config::parse_percent(text, 0..=100))?;
     let window = value("--fail-window", &flags.fail_window, positive)?;
@@ -120,22 +132,22 @@ pub(super) fn ejection(flags: &Flags, default: Ejection) -> Result<Ejection, Str
             "has no effect with --max-fails 0 and --fail-rate 0: no failure takes a backend out",
         )?;
     }
-    let time = time.unwrap_or(default.time);
+    let time = time.unwrap_or(base.time);
     if let Some(most) = time_max.filter(|most| *most < time) {
         return Err(format!(
             "--eject-time-max, {most:?}, is less than --eject-time, {time:?}; raise it or lower that"
         ));
     }
     Ok(Ejection {
-        max_fails: max_fails.unwrap_or(default.max_fails),
-        fail_rate: fail_rate.unwrap_or(default.fail_rate),
-        window: window.unwrap_or(default.window),
-        fail_rate_requests: default.fail_rate_requests,
+        max_fails: max_fails.unwrap_or(base.max_fails),
+        fail_rate: fail_rate.unwrap_or(base.fail_rate),
+        window: window.unwrap_or(base.window),
+        fail_rate_requests: base.fail_rate_requests,
         time,
         // A longer first time alone must not be refused for a longest that nobody asked for.
-        time_max: time_max.unwrap_or(default.time_max.max(time)),
-        most: most.unwrap_or(default.most),
-        statuses: statuses.unwrap_or(default.statuses),
+        time_max: time_max.unwrap_or(base.time_max.max(time)),
+        most: most.unwrap_or(base.most),
+        statuses: statuses.unwrap_or(base.statuses),
     })
 }
 

@@ -28,7 +28,7 @@ use std::path::Path;
 use log::LevelFilter;
 use serde::Deserialize;
 
-use super::{Config, Pool, StickyBy};
+use super::{Config, Pool};
 pub use explain::{explain, summary};
 use given::Given;
 use model::File;
@@ -42,7 +42,7 @@ use tree::Node;
 pub struct Loaded {
     /// What it says of the run.
     ///
-    /// Its `pools` are the default one if the file names none; they are empty if it names none and nothing leads to one.
+    /// A sticky cookie's secret is empty where the file gives none. Its `pools` are the default one if the file names none; they are empty if it names none and nothing leads to one.
     pub config: Config,
     /// The least important messages that are logged; `None`: the file does not say.
     pub log_level: Option<LevelFilter>,
@@ -50,17 +50,6 @@ pub struct Loaded {
     pub names_listeners: bool,
     /// Whether the file itself names pools.
     pub names_pools: bool,
-}
-
-impl Loaded {
-    /// The secrets of sticky cookies that the file leaves out, empty: the environment's is to be put there.
-    pub fn missing_secrets(&mut self) -> impl Iterator<Item = &mut String> {
-        let sticky = self.config.pools.iter_mut().filter_map(|pool| pool.sticky.as_mut());
-        sticky.filter_map(|sticky| match &mut sticky.by {
-            StickyBy::Cookie(cookie) if cookie.secret.is_empty() => Some(&mut cookie.secret),
-            _ => None,
-        })
-    }
 }
 
 /// All defaults as a TOML file to start from, commented: `#key = value` is a default, `## key = value` an example of
