@@ -28,7 +28,7 @@ impl<'t> Renewal<'t> {
         let (backends, pools) = (before.backends.to_vec(), before.pools.to_vec());
         let over = |id: &BackendId| backends[id.index()].is_over();
         let quiet =
-            |pool: &Pool| pool.is_gone() && pool.waiting().len() == 0 && pool.members().iter().all(over);
+            |pool: &Pool| pool.is_gone() && pool.waiting().is_empty() && pool.members().iter().all(over);
         let free_pools = (0..pools.len()).filter(|&at| quiet(&pools[at])).collect();
         let free_backends = (0..backends.len()).filter(|&at| backends[at].is_over()).collect();
         Self { before, backends, pools, free_backends, free_pools, workers, now }
