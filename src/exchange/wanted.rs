@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::balance::hash;
+use crate::balance::{hash, tally};
 use crate::config::Key;
 use crate::proto::h1::request::Request;
 
@@ -22,6 +22,8 @@ pub struct Found {
     pub hash: Option<u64>,
     /// What the sticky cookie says.
     pub cookie: Option<u64>,
+    /// Place of the method in [`tally::METHODS`].
+    pub method: u8,
 }
 
 impl Wanted {
@@ -33,6 +35,7 @@ impl Wanted {
                 _ => value(key, request).map(hash::hash),
             }),
             cookie: self.cookie.as_ref().and_then(|name| hash::parse_cookie_value(request.cookie(name)?)),
+            method: tally::method(request.method) as u8,
         }
     }
 }

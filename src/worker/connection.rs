@@ -164,6 +164,10 @@ pub(super) struct Flight {
     pub(super) sticky: Option<BackendId>,
     /// Its client's hash, where the backend that answers is remembered by it.
     pub(super) client: Option<u64>,
+    /// Place of its method among those counted apart.
+    pub(super) method: u8,
+    /// When its head was complete, in microseconds.
+    pub(super) began_us: u64,
     /// When the present try began, in microseconds.
     pub(super) tried_at: u64,
     /// Position of the backend's address that is tried first; the preferred one may change meanwhile.

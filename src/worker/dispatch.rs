@@ -121,6 +121,7 @@ impl<N: Net> Pump<N> {
                 let target = self.table.backend(up.backend);
                 let position = usize::from(flight.first_address + addresses) - 1;
                 target.prefer(position % target.addresses().len());
+                self.count_connect(flight_key, true);
                 self.arm_stall(key);
                 Flow::Moved
             }
@@ -141,6 +142,7 @@ impl<N: Net> Pump<N> {
         addresses: u16,
         cause: Cause,
     ) -> Flow {
+        self.count_connect(flight_key, false);
         let flight = &mut self.flights[flight_key];
         if let (Some(up_key), Some(backend)) = (flight.upstream.take(), flight.backend) {
             self.close_upstream(up_key);
@@ -176,7 +178,7 @@ impl<N: Net> Pump<N> {
                 Verdict::Retry => {}
                 Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status, false),
                 Verdict::Abort => {
-                    self.stats.failed(cause);
+                    self.count_failure(key, cause);
                     self.log_failure(key, cause, format_args!("cut off"));
                     return self.close_downstream(key);
                 }
@@ -187,6 +189,7 @@ impl<N: Net> Pump<N> {
                 continue;
             }
             self.stats.add(Counter::Retries, 1);
+            self.table.pool(self.flights[flight_key].pool).tally(self.worker).retry();
             if reused && matches!(cause, Cause::NoResponse | Cause::ConnectionStale) {
                 self.stats.add(Counter::IdleRacesWon, 1);
             }
@@ -194,7 +197,10 @@ impl<N: Net> Pump<N> {
             flight.retries -= 1;
             flight.request.iter_mut().for_each(Buffer::rewind);
             cause = match self.attach(key, flight_key) {
-                Ok(()) => return Flow::Moved,
+                Ok(()) => {
+                    self.count_retry(flight_key);
+                    return Flow::Moved;
+                }
                 // All that are up were tried: the same again, a little later. With none up any more, the
                 // answer is what the last one did.
                 Err(Cause::NoBackend) => match self.delay(key, flight_key) {
@@ -252,6 +258,7 @@ impl<N: Net> Pump<N> {
             Cause::BackendFull => Outcome::Full,
             Cause::BadStatus => {
                 self.charge(flight_key);
+                self.count_answer(flight_key);
                 self.outcome(flight_key)
             }
             cause if cause.blames_backend() && !excused => Outcome::Failed(cause),
@@ -277,6 +284,9 @@ impl<N: Net> Pump<N> {
         }
         let allowed = pool.budget().withdraw(self.now, requests);
         self.stats.add(Counter::RetriesDenied, u64::from(!allowed));
+        if !allowed {
+            pool.tally(self.worker).retry_denied();
+        }
         allowed
     }
 
@@ -298,7 +308,10 @@ impl<N: Net> Pump<N> {
     /// The wait before a retry is over.
     pub(super) fn retry(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
         match self.attach(key, flight_key) {
-            Ok(()) => Flow::Moved,
+            Ok(()) => {
+                self.count_retry(flight_key);
+                Flow::Moved
+            }
             Err(cause) => self.fail(scratch, key, cause),
         }
     }

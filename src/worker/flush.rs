@@ -5,7 +5,6 @@ use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::limits;
 use crate::slab::Key;
-use crate::stats::Counter;
 use crate::transport::{Net, Transport};
 
 impl<N: Net> Pump<N> {
@@ -20,14 +19,15 @@ impl<N: Net> Pump<N> {
             return self.close_downstream(key);
         };
         output.consume(taken);
-        self.stats.add(Counter::BytesOut, taken as u64);
-        if !output.is_empty() {
+        let left = !output.is_empty();
+        self.count_out(key, taken as u64);
+        if left {
             if taken > 0 {
                 self.arm_stall(key);
             }
             return Flow::Blocked;
         }
-        let empty = down.output.take();
+        let empty = self.downstreams[key].output.take();
         empty.into_iter().for_each(|buffer| self.pool.give(buffer));
         Flow::Moved
     }
@@ -47,9 +47,9 @@ impl<N: Net> Pump<N> {
         } else {
             0
         };
-        self.stats.add(Counter::BytesOut, taken as u64);
+        self.count_out(key, taken as u64);
         if taken < bytes.len() {
-            down.output = Some(self.pool.copy(&bytes[taken..]));
+            self.downstreams[key].output = Some(self.pool.copy(&bytes[taken..]));
         }
         Flow::Moved
     }

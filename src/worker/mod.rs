@@ -19,6 +19,7 @@ use crate::sys::{self, alarm::Alarm};
 use crate::transport::{Net, Newcomer};
 
 mod connection;
+mod count;
 pub mod crew;
 mod dispatch;
 mod expiry;
@@ -204,6 +205,7 @@ impl Worker {
 
     fn tick(&mut self) -> io::Result<()> {
         let timeout = self.timeout()?;
+        let had_work = timeout == Some(Duration::ZERO) && !self.busy_poll;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -246,6 +248,9 @@ impl Worker {
         if self.now - self.pruned >= limits::PRUNE_INTERVAL.as_millis() as u64 {
             self.pruned = self.now;
             self.pump.prune_idle();
+        }
+        if had_work || !self.events.is_empty() {
+            self.stats.ticked((self.began.elapsed().as_micros() as u64).saturating_sub(now_us));
         }
         Ok(())
     }

@@ -181,9 +181,9 @@ impl<N: Net> Pump<N> {
 
     /// Takes a connection that was just accepted.
     pub fn accepted(&mut self, newcomer: Newcomer<N::Stream>) {
-        self.stats.add(Counter::Accepted, 1);
         let peer = newcomer.peer.to_canonical();
         let key = self.insert(newcomer);
+        self.count_connection(key);
         if let Some(clients) = &self.settings.clients {
             if !clients.enter(peer) {
                 self.refuse_connection(key);

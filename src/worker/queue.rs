@@ -151,6 +151,8 @@ impl<N: Net> Pump<N> {
         waiting.tell(self.worker, self.lines.first_since(pool_id));
         waiting.leave();
         self.stats.add(Counter::QueueMillis, self.now - left.since);
+        let waited = (self.now - left.since) * 1_000;
+        self.table.pool(pool_id).tally(self.worker).queue.record(waited);
     }
 
     /// There may be room at a backend: it is for whoever has waited longest, at whichever worker.

@@ -32,7 +32,7 @@ impl<N: Net> Pump<N> {
         status: u16,
         to_head: bool,
     ) -> Flow {
-        self.stats.failed(cause);
+        self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with {status}"));
         let (body, content_type) = self.error_body(status, cause);
         let fields = match status {
@@ -43,8 +43,11 @@ impl<N: Net> Pump<N> {
         let reply = Reply { status, content_type: &content_type, fields, body: &body };
         let down = &mut self.downstreams[key];
         let Some(flight_key) = down.flight.take() else {
+            self.count_reply(key, None, status);
             return self.send_reply(s, key, &reply, to_head, Connection::Close, true);
         };
+        self.count_reply(key, Some(flight_key), status);
+        self.count_total(flight_key);
         let exchange = &self.flights[flight_key].exchange;
         let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
         let last = unread || self.draining || self.was_last_request(key);
@@ -63,7 +66,7 @@ impl<N: Net> Pump<N> {
         wait: Duration,
     ) -> Flow {
         let cause = Cause::RateLimited;
-        self.stats.failed(cause);
+        self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with 429"));
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
@@ -84,6 +87,7 @@ impl<N: Net> Pump<N> {
         let unread = exchange.request_unread();
         let last = unread || self.draining || self.was_last_request(key);
         let connection = if last { Connection::Close } else { exchange.connection() };
+        self.count_reply(key, None, reply.status);
         self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
     }
 

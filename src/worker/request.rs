@@ -43,7 +43,7 @@ impl<N: Net> Pump<N> {
                 }
                 Read::Ended | Read::Failed => return self.close_downstream(key),
             }
-            self.stats.add(Counter::BytesIn, (scratch.input().len() - waiting) as u64);
+            self.count_in(key, (scratch.input().len() - waiting) as u64);
             if waiting == 0 {
                 self.arm(key, self.settings.timeouts.head.as_millis() as u64);
             }
@@ -107,6 +107,7 @@ impl<N: Net> Pump<N> {
         let flight = self.insert_flight(key, exchange, line, pool, found);
         let down = &mut self.downstreams[key];
         (down.phase, down.flight) = (Phase::Flight, Some(flight));
+        self.count_begun(flight, took.consumed);
         let pool = self.flights[flight].pool;
         let attached = if self.must_queue(pool) { Err(Cause::BackendFull) } else { self.attach(key, flight) };
         match attached {
@@ -151,6 +152,8 @@ impl<N: Net> Pump<N> {
             key: found.hash,
             sticky: found.cookie.map_or_else(remembered, |value| pool.backend_of(value)).filter(belongs),
             client,
+            method: found.method,
+            began_us: self.now_us,
             tried_at: self.now_us,
             first_address: 0,
             request: None,
@@ -179,7 +182,9 @@ impl<N: Net> Pump<N> {
                 Err(_) => stale = true,
             }
             flight.sent = taken > 0;
+            self.count_upstream(flight_key, taken as u64, 0);
         }
+        let flight = &mut self.flights[flight_key];
         let again = flight.whole && flight.exchange.is_idempotent();
         if taken < bytes.len() || again {
             let mut request = self.pool.copy(bytes);
@@ -204,11 +209,12 @@ impl<N: Net> Pump<N> {
             if !up.ready.writable {
                 return Flow::Blocked;
             }
-            match write(&mut up.stream, &mut up.ready, request.filled()) {
-                Ok(taken) => request.consume(taken),
+            let taken = match write(&mut up.stream, &mut up.ready, request.filled()) {
+                Ok(taken) => taken,
                 Err(_) if !flight.sent => return self.fail(scratch, key, Cause::ConnectionStale),
                 Err(error) => return self.stop_request(flight_key, &error),
-            }
+            };
+            request.consume(taken);
             flight.sent |= request.whole().len() > request.filled().len();
             let left = !request.is_empty();
             let may_go_again = flight.whole && flight.exchange.is_idempotent();
@@ -216,6 +222,7 @@ impl<N: Net> Pump<N> {
                 let sent = flight.request.take();
                 sent.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
+            self.count_upstream(flight_key, taken as u64, 0);
             self.arm_request(key, flight_key);
             return if left { Flow::Blocked } else { Flow::Moved };
         }
@@ -259,7 +266,6 @@ impl<N: Net> Pump<N> {
                 }
                 Read::Failed => return self.fail(scratch, key, Cause::ClientClosed),
             }
-            self.stats.add(Counter::BytesIn, scratch.input().len() as u64);
         }
         let (input, out) = scratch.split();
         let took = match flight.exchange.request(input, out) {
@@ -267,6 +273,9 @@ impl<N: Net> Pump<N> {
             Err(refusal) => return self.fail(scratch, key, Cause::BadRequest(refusal)),
         };
         down.input = scratch.rest(took.consumed, &mut self.pool);
+        if !waiting {
+            self.count_in(key, scratch.input().len() as u64);
+        }
         if self.body_is_too_slow(flight_key, scratch.input().len()) {
             return self.fail(scratch, key, Cause::ClientStall);
         }
@@ -284,6 +293,7 @@ impl<N: Net> Pump<N> {
             (flight.body_since, flight.body_bytes) = (self.now, 0);
             flight.request = Some(self.pool.copy(&bytes[taken..]));
         }
+        self.count_upstream(flight_key, taken as u64, 0);
         self.arm_request(key, flight_key);
         Flow::Moved
     }

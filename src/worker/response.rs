@@ -68,7 +68,10 @@ impl<N: Net> Pump<N> {
         let scanned = up.input.as_ref().map_or(0, |input| input.filled().len());
         scratch.load(&mut up.input, &mut self.pool);
         match read(&mut up.stream, &mut up.ready, scratch.room()) {
-            Read::Bytes(n) => scratch.add(n),
+            Read::Bytes(n) => {
+                scratch.add(n);
+                self.count_upstream(flight_key, 0, n as u64);
+            }
             Read::Blocked => {
                 up.input = scratch.rest(0, &mut self.pool);
                 return Flow::Blocked;
@@ -111,6 +114,8 @@ impl<N: Net> Pump<N> {
         up.input = scratch.rest(took.consumed, &mut self.pool);
         if !begun && flight.exchange.response_begun() {
             self.answered(flight_key);
+            self.count_answer(flight_key);
+            self.count_reply(key, Some(flight_key), self.flights[flight_key].exchange.status());
             let flight = &mut self.flights[flight_key];
             // Sent again is only what was not answered; what has not left yet goes on leaving.
             if flight.whole && flight.request.as_ref().is_some_and(Buffer::is_empty) {
@@ -173,6 +178,7 @@ impl<N: Net> Pump<N> {
         if self.was_last_request(key) && !self.is_left_behind(key) {
             self.stats.add(Counter::RequestsSpent, 1);
         }
+        self.count_total(flight_key);
         self.settle(flight_key, self.outcome(flight_key));
         self.end_flight(flight_key, keep_upstream);
         let down = &mut self.downstreams[key];

@@ -8,7 +8,6 @@ use super::scratch::Scratch;
 use crate::exchange::Cause;
 use crate::limits;
 use crate::slab::Key;
-use crate::stats::Counter;
 use crate::transport::{Net, Pipe, Transport};
 
 /// What one turn through a pipe came to.
@@ -94,8 +93,10 @@ impl<N: Net> Pump<N> {
         let turn =
             turn(from, (&mut down.stream, &mut down.ready), &mut pipe, flight.exchange.response_rest());
         flight.exchange.response_moved(turn.taken);
-        self.stats.add(Counter::BytesOut, turn.given);
         let (held, done) = (pipe.held(), flight.exchange.is_done());
+        self.count_out(key, turn.given);
+        self.count_upstream(flight_key, 0, turn.taken);
+        let flight = &mut self.flights[flight_key];
         if turn.receiver_failed.is_some() {
             return Some(self.close_downstream(key));
         }
@@ -140,7 +141,8 @@ impl<N: Net> Pump<N> {
         flight.exchange.request_moved(turn.taken);
         flight.sent |= turn.given > 0;
         flight.whole = false;
-        self.stats.add(Counter::BytesIn, turn.taken);
+        self.count_in(key, turn.taken);
+        self.count_upstream(flight_key, turn.given, 0);
         if self.body_is_too_slow(flight_key, turn.taken as usize) {
             return Some(self.fail(s, key, Cause::ClientStall));
         }

@@ -1,0 +1,123 @@
+//! What is counted of a request's way at its listener, its pool and its backends. Each count has this worker as its
+//! one writer.
+
+use super::connection::Flight;
+use super::pump::Pump;
+use crate::exchange::Cause;
+use crate::slab::Key;
+use crate::stats::Counter;
+use crate::stats::traffic::Traffic;
+use crate::transport::Net;
+
+impl<N: Net> Pump<N> {
+    fn listener(&self, key: Key) -> Option<&Traffic> {
+        let listener = self.downstreams.get(key)?.listener;
+        self.settings.traffic.get(usize::from(listener)).map(|listener| listener.by(self.worker))
+    }
+
+    fn flight_of(&self, key: Key) -> Option<&Flight> {
+        self.flights.get(self.downstreams.get(key)?.flight?)
+    }
+
+    pub(super) fn count_connection(&self, key: Key) {
+        self.stats.add(Counter::Accepted, 1);
+        if let Some(listener) = self.listener(key) {
+            listener.connection();
+        }
+    }
+
+    /// Bytes came from the client; those of a request's first piece belong to no pool yet.
+    pub(super) fn count_in(&self, key: Key, bytes: u64) {
+        self.stats.add(Counter::BytesIn, bytes);
+        if let Some(listener) = self.listener(key) {
+            listener.came_in(bytes);
+        }
+        if let Some(flight) = self.flight_of(key) {
+            self.table.pool(flight.pool).tally(self.worker).came_in(bytes);
+        }
+    }
+
+    /// Bytes were taken by the client.
+    pub(super) fn count_out(&self, key: Key, bytes: u64) {
+        self.stats.add(Counter::BytesOut, bytes);
+        if let Some(listener) = self.listener(key) {
+            listener.went_out(bytes);
+        }
+        if let Some(flight) = self.flight_of(key) {
+            self.table.pool(flight.pool).tally(self.worker).went_out(bytes);
+        }
+    }
+
+    /// The first piece of a request, as long as that, was for its pool.
+    pub(super) fn count_begun(&self, flight: Key, bytes: usize) {
+        let pool = self.table.pool(self.flights[flight].pool);
+        pool.tally(self.worker).came_in(bytes as u64);
+    }
+
+    /// Bytes were taken by the backend, or came from it.
+    pub(super) fn count_upstream(&self, flight: Key, sent: u64, received: u64) {
+        if let Some(backend) = self.flights[flight].backend {
+            let tally = self.table.backend(backend).tally(self.worker);
+            tally.sent(sent);
+            tally.received(received);
+        }
+    }
+
+    /// A connect ended well or not.
+    pub(super) fn count_connect(&self, flight: Key, well: bool) {
+        let flight = &self.flights[flight];
+        let Some(backend) = flight.backend else { return };
+        let tally = self.table.backend(backend).tally(self.worker);
+        if well {
+            tally.connect();
+            let took = self.now_us.saturating_sub(flight.tried_at);
+            self.table.pool(flight.pool).tally(self.worker).connect.record(took);
+        } else {
+            tally.connect_failure();
+        }
+    }
+
+    /// The head of an answer has come, to be passed on or thrown away for another try.
+    pub(super) fn count_answer(&self, flight: Key) {
+        let flight = &self.flights[flight];
+        let Some(backend) = flight.backend else { return };
+        let took = self.now_us.saturating_sub(flight.tried_at);
+        self.table.backend(backend).tally(self.worker).answer(flight.exchange.status(), took);
+        self.table.pool(flight.pool).tally(self.worker).first_byte.record(took);
+    }
+
+    /// An answer goes to the client; of an exchange if it has one.
+    pub(super) fn count_reply(&self, key: Key, flight: Option<Key>, status: u16) {
+        if let Some(listener) = self.listener(key) {
+            listener.answer(status);
+        }
+        if let Some(flight) = flight.and_then(|flight| self.flights.get(flight)) {
+            let tally = self.table.pool(flight.pool).tally(self.worker);
+            tally.answer(usize::from(flight.method), status);
+        }
+    }
+
+    /// An exchange is over; a tunnel's time is its users' business.
+    pub(super) fn count_total(&self, flight: Key) {
+        let flight = &self.flights[flight];
+        if !flight.exchange.is_tunnel() {
+            let took = self.now_us.saturating_sub(flight.began_us);
+            self.table.pool(flight.pool).tally(self.worker).total.record(took);
+        }
+    }
+
+    /// What came to this connection ended other than well.
+    pub(super) fn count_failure(&self, key: Key, cause: Cause) {
+        self.stats.failed(cause);
+        if let Some(flight) = self.flight_of(key) {
+            self.table.pool(flight.pool).tally(self.worker).failed(cause.index());
+        }
+    }
+
+    /// A request is sent again, to the backend that it has now.
+    pub(super) fn count_retry(&self, flight: Key) {
+        if let Some(backend) = self.flights[flight].backend {
+            self.table.backend(backend).tally(self.worker).retry();
+        }
+    }
+}
