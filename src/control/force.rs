@@ -216,6 +216,7 @@ impl Force {
             status: Box::new(move || status()),
             sites: self.slots.iter().map(|slot| Arc::clone(&slot.site)).collect(),
             traffic: self.slots.iter().map(|slot| Arc::clone(&slot.traffic)).collect(),
+            measured: config.admin.is_some(),
             error_pages: config.error_pages.clone(),
         }
     }

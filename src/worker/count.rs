@@ -1,5 +1,5 @@
 //! What is counted of a request's way at its listener, its pool and its backends. Each count has this worker as its
-//! one writer.
+//! one writer. Nothing is counted where nobody can ask for it.
 
 use super::connection::Flight;
 use super::pump::Pump;
@@ -11,11 +11,17 @@ use crate::transport::Net;
 
 impl<N: Net> Pump<N> {
     fn listener(&self, key: Key) -> Option<&Traffic> {
+        if !self.settings.measured {
+            return None;
+        }
         let listener = self.downstreams.get(key)?.listener;
         self.settings.traffic.get(usize::from(listener)).map(|listener| listener.by(self.worker))
     }
 
     fn flight_of(&self, key: Key) -> Option<&Flight> {
+        if !self.settings.measured {
+            return None;
+        }
         self.flights.get(self.downstreams.get(key)?.flight?)
     }
 
@@ -50,12 +56,18 @@ impl<N: Net> Pump<N> {
 
     /// The first piece of a request, as long as that, was for its pool.
     pub(super) fn count_begun(&self, flight: Key, bytes: usize) {
+        if !self.settings.measured {
+            return;
+        }
         let pool = self.table.pool(self.flights[flight].pool);
         pool.tally(self.worker).came_in(bytes as u64);
     }
 
     /// Bytes were taken by the backend, or came from it.
     pub(super) fn count_upstream(&self, flight: Key, sent: u64, received: u64) {
+        if !self.settings.measured {
+            return;
+        }
         if let Some(backend) = self.flights[flight].backend {
             let tally = self.table.backend(backend).tally(self.worker);
             tally.sent(sent);
@@ -65,6 +77,9 @@ impl<N: Net> Pump<N> {
 
     /// A connect ended well or not.
     pub(super) fn count_connect(&self, flight: Key, well: bool) {
+        if !self.settings.measured {
+            return;
+        }
         let flight = &self.flights[flight];
         let Some(backend) = flight.backend else { return };
         let tally = self.table.backend(backend).tally(self.worker);
@@ -79,6 +94,9 @@ impl<N: Net> Pump<N> {
 
     /// The head of an answer has come, to be passed on or thrown away for another try.
     pub(super) fn count_answer(&self, flight: Key) {
+        if !self.settings.measured {
+            return;
+        }
         let flight = &self.flights[flight];
         let Some(backend) = flight.backend else { return };
         let took = self.now_us.saturating_sub(flight.tried_at);
@@ -91,7 +109,7 @@ impl<N: Net> Pump<N> {
         if let Some(listener) = self.listener(key) {
             listener.answer(status);
         }
-        if let Some(flight) = flight.and_then(|flight| self.flights.get(flight)) {
+        if let (true, Some(flight)) = (self.settings.measured, flight.and_then(|f| self.flights.get(f))) {
             let tally = self.table.pool(flight.pool).tally(self.worker);
             tally.answer(usize::from(flight.method), status);
         }
@@ -99,6 +117,9 @@ impl<N: Net> Pump<N> {
 
     /// An exchange is over; a tunnel's time is its users' business.
     pub(super) fn count_total(&self, flight: Key) {
+        if !self.settings.measured {
+            return;
+        }
         let flight = &self.flights[flight];
         if !flight.exchange.is_tunnel() {
             let took = self.now_us.saturating_sub(flight.began_us);
@@ -116,6 +137,9 @@ impl<N: Net> Pump<N> {
 
     /// A request is sent again, to the backend that it has now.
     pub(super) fn count_retry(&self, flight: Key) {
+        if !self.settings.measured {
+            return;
+        }
         if let Some(backend) = self.flights[flight].backend {
             self.table.backend(backend).tally(self.worker).retry();
         }
