@@ -13,7 +13,7 @@ fn round_robin_shares_exactly_by_weight_over_four_workers() {
     let first: String = (0..9).map(|_| client.get("/").expect("a response").text()).collect();
     assert_eq!(counts(&backends), [5, 3, 1]);
     assert!(!first.contains("aaa"), "in turn, not one after the other: {first}");
-    load(&balancer, 12, 60);
+    load(balancer.address, 12, 60);
     assert_eq!(counts(&backends), [405, 243, 81], "729 requests, 9 a round");
 }
 
@@ -22,7 +22,7 @@ fn share_of_the_heavier(algorithm: &str) -> usize {
     let backends = named(["heavy", "light"]);
     let flags = format!("--workers 4 --algorithm {algorithm}");
     let balancer = balance_over(&flags, &weighted(&backends, &[3, 1]));
-    load(&balancer, 8, 100);
+    load(balancer.address, 8, 100);
     let counts = counts(&backends);
     assert_eq!(counts.iter().sum::<usize>(), 800);
     counts[0] * 100 / 800

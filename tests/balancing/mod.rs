@@ -1,6 +1,11 @@
 //! Choosing and trusting backends: every setting of a pool, by what its backends and clients see.
 
 mod algorithms;
+mod capacity;
+mod held;
+mod queue;
+
+use std::net::SocketAddr;
 
 use crate::support::{Backend, Client, Evenkeel, list};
 
@@ -39,11 +44,11 @@ fn counts(backends: &[Backend]) -> Vec<usize> {
 
 /// So many clients at once, each with a connection of its own and so many GETs one after the other, all of
 /// which must be answered with 200.
-fn load(balancer: &Evenkeel, clients: usize, requests: usize) {
+fn load(to: SocketAddr, clients: usize, requests: usize) {
     std::thread::scope(|scope| {
         for _ in 0..clients {
             scope.spawn(|| {
-                let mut client = Client::connect(balancer.address);
+                let mut client = Client::connect(to);
                 for _ in 0..requests {
                     let response = client.get("/").expect("a response");
                     assert_eq!(response.status, 200, "{}", response.text());

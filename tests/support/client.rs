@@ -93,6 +93,11 @@ impl Client {
         self.exchange("GET", format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n"))
     }
 
+    /// As [`Client::get`], with further fields, each with its line end.
+    pub(crate) fn get_with(&mut self, target: &str, fields: &str) -> io::Result<Response> {
+        self.exchange("GET", format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n{fields}\r\n"))
+    }
+
     /// A keep-alive POST with a length.
     pub(crate) fn post(&mut self, target: &str, body: &str) -> io::Result<Response> {
         let length = body.len();

@@ -176,19 +176,31 @@ fn collect(from: Option<impl Read + Send + 'static>, lines: &Arc<Mutex<Vec<Strin
 /// The project's own test backend, a real process on a port that stays its own.
 pub(crate) struct TestServer {
     port: Port,
+    flags: &'static [&'static str],
     child: Option<Child>,
 }
 
 impl TestServer {
     #[track_caller]
     pub(crate) fn start() -> Self {
-        let mut server = Self { port: Port::reserve(), child: None };
+        Self::start_with(&[])
+    }
+
+    /// As [`TestServer::start`], with further flags.
+    #[track_caller]
+    pub(crate) fn start_with(flags: &'static [&'static str]) -> Self {
+        let mut server = Self { port: Port::reserve(), flags, child: None };
         server.restart();
         server
     }
 
     pub(crate) fn url(&self) -> String {
         self.port.url()
+    }
+
+    /// What it says of itself in every answer.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// SIGKILL: every connection it had is gone at once.
@@ -204,7 +216,7 @@ impl TestServer {
     pub(crate) fn restart(&mut self) {
         self.kill();
         let mut command = test_server();
-        command.args(["--port", &self.port.number().to_string()]);
+        command.args(["--port", &self.port.number().to_string()]).args(self.flags);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("spawn test-server");
         self.child = Some(child);
         eventually(SOON, "test-server accepts", || TcpStream::connect(self.port.address).is_ok());

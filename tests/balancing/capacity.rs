@@ -1,0 +1,51 @@
+//! Requests in flight and connections of a backend are limited exactly, over all workers.
+
+use std::time::{Duration, Instant};
+
+use super::held::{Held, slow};
+use super::{balance, load};
+use crate::support::Backend;
+
+const ANSWER_AFTER: Duration = Duration::from_millis(4);
+
+fn backends(held: &[Held]) -> impl Iterator<Item = &Backend> {
+    held.iter().map(|held| &held.backend)
+}
+
+#[test]
+fn a_backend_never_has_more_than_its_most_requests() {
+    let held = [slow("a", Duration::from_millis(10)), slow("b", Duration::from_millis(10))];
+    let balancer = balance("--workers 4 --backend-max-requests 5", backends(&held));
+    load(balancer.address, 64, 8);
+    assert_eq!(held.each_ref().map(Held::most), [5, 5], "exact, and used to the full");
+    assert_eq!(held.iter().map(|held| held.backend.requests()).sum::<usize>(), 64 * 8);
+    assert_eq!(balancer.failures("queue-timeout"), 0);
+}
+
+const REQUESTS: usize = 80;
+
+/// Requests a second through one slot, with eight clients over four workers.
+fn through_one_slot(flags: &str) -> f64 {
+    let held = [slow("a", ANSWER_AFTER)];
+    let balancer = balance(&format!("--workers 4 {flags}"), backends(&held));
+    let began = Instant::now();
+    load(balancer.address, 8, REQUESTS / 8);
+    assert_eq!(held[0].most(), 1);
+    REQUESTS as f64 / began.elapsed().as_secs_f64()
+}
+
+#[test]
+fn one_slot_goes_from_worker_to_worker_without_a_stall() {
+    let direct = {
+        let held = slow("a", ANSWER_AFTER);
+        let began = Instant::now();
+        load(held.backend.address(), 1, REQUESTS);
+        REQUESTS as f64 / began.elapsed().as_secs_f64()
+    };
+    for flags in ["--backend-max-requests 1", "--backend-max-connections 1"] {
+        // The best of three: the machine has other work too.
+        let rates = [(); 3].map(|()| through_one_slot(flags));
+        let best = rates.iter().copied().fold(0.0, f64::max);
+        assert!(best > 0.7 * direct, "{flags}: {rates:.0?} a second, the backend alone {direct:.0}");
+    }
+}
