@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCs
 
 use super::Padded;
 
-/// A worker's line is empty.
+/// Stands for "nobody".
 const NOBODY: u64 = u64::MAX;
 
 /// Each worker keeps its own line; this is what the others must know of it. Whoever joins counts itself before
@@ -13,15 +13,22 @@ const NOBODY: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Waiting {
     count: AtomicU32,
-    /// When the first of each worker's line joined.
-    first: Box<[Padded<AtomicU64>]>,
+    lines: Box<[Padded<Line>]>,
+}
+
+/// When the first of a worker's line joined.
+#[derive(Debug)]
+struct Line {
+    any: AtomicU64,
+    /// The first that does not wait for its own backend.
+    free: AtomicU64,
 }
 
 impl Waiting {
     /// Nobody waits, at so many workers.
     pub fn new(workers: usize) -> Self {
-        let first = (0..workers).map(|_| Padded(AtomicU64::new(NOBODY))).collect();
-        Self { count: AtomicU32::new(0), first }
+        let line = || Padded(Line { any: AtomicU64::new(NOBODY), free: AtomicU64::new(NOBODY) });
+        Self { count: AtomicU32::new(0), lines: (0..workers).map(|_| line()).collect() }
     }
 
     /// Counts one more, if fewer than `most` wait; exact over all workers.
@@ -34,9 +41,10 @@ impl Waiting {
         self.count.fetch_sub(1, SeqCst);
     }
 
-    /// Says since when the first of a worker's line has waited.
-    pub fn tell(&self, worker: usize, since: Option<u64>) {
-        self.first[worker].0.store(since.unwrap_or(NOBODY), SeqCst);
+    /// Says since when the first of a worker's line has waited, and the first that any backend is good for.
+    pub fn tell(&self, worker: usize, any: Option<u64>, free: Option<u64>) {
+        self.lines[worker].0.any.store(any.unwrap_or(NOBODY), SeqCst);
+        self.lines[worker].0.free.store(free.unwrap_or(NOBODY), SeqCst);
     }
 
     /// How many wait.
@@ -51,7 +59,16 @@ impl Waiting {
 
     /// The worker whose first has waited longest.
     pub fn next(&self) -> Option<usize> {
-        let firsts = self.first.iter().enumerate().map(|(worker, first)| (first.0.load(SeqCst), worker));
+        self.oldest(|line| &line.any)
+    }
+
+    /// The worker with the one that has waited longest of those that any backend is good for.
+    pub fn next_free(&self) -> Option<usize> {
+        self.oldest(|line| &line.free)
+    }
+
+    fn oldest(&self, first: impl Fn(&Line) -> &AtomicU64) -> Option<usize> {
+        let firsts = self.lines.iter().enumerate().map(|(at, line)| (first(&line.0).load(SeqCst), at));
         firsts.min().filter(|&(since, _)| since != NOBODY).map(|(_, worker)| worker)
     }
 }
@@ -65,11 +82,13 @@ mod tests {
         let waiting = Waiting::new(3);
         assert!(waiting.is_empty() && waiting.next().is_none());
         assert!(waiting.join(2) && waiting.join(2) && !waiting.join(2));
-        waiting.tell(0, Some(20));
-        waiting.tell(2, Some(10));
-        assert_eq!(waiting.next(), Some(2));
-        waiting.tell(2, None);
-        assert_eq!(waiting.next(), Some(0));
+        waiting.tell(0, Some(20), Some(20));
+        waiting.tell(2, Some(10), Some(30));
+        assert_eq!((waiting.next(), waiting.next_free()), (Some(2), Some(0)));
+        waiting.tell(0, Some(20), None);
+        assert_eq!((waiting.next(), waiting.next_free()), (Some(2), Some(2)));
+        waiting.tell(2, None, None);
+        assert_eq!((waiting.next(), waiting.next_free()), (Some(0), None));
         waiting.leave();
         assert_eq!(waiting.len(), 1);
     }

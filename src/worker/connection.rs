@@ -206,17 +206,22 @@ pub(super) enum Stage {
     Open,
 }
 
-/// Backends that a request was already sent to in vain.
+/// Backends that are passed over because they were tried in vain.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tried {
     backends: [Option<BackendId>; limits::RETRIES_MAX as usize],
     len: u8,
+    /// By place: it had all the connections it may have, which is no failure.
+    full: u16,
 }
 
+const _: () = assert!(limits::RETRIES_MAX as u32 <= u16::BITS, "each place has a bit");
+
 impl Tried {
-    pub(super) fn push(&mut self, backend: BackendId) {
+    pub(super) fn push(&mut self, backend: BackendId, full: bool) {
         if let Some(place) = self.backends.get_mut(usize::from(self.len)) {
             *place = Some(backend);
+            self.full |= u16::from(full) << self.len;
             self.len += 1;
         }
     }
@@ -225,7 +230,19 @@ impl Tried {
         &self.backends[..usize::from(self.len)]
     }
 
+    /// No further one can be passed over.
+    pub(super) fn has_most(&self) -> bool {
+        usize::from(self.len) == self.backends.len()
+    }
+
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        *self = Self::default();
+    }
+
+    /// Those that only were full need not be passed over any more.
+    pub(super) fn forget_full(&mut self) {
+        let old = std::mem::take(self);
+        let failed = old.all().iter().enumerate().filter(|(place, _)| old.full >> place & 1 == 0);
+        failed.filter_map(|(_, backend)| *backend).for_each(|backend| self.push(backend, false));
     }
 }

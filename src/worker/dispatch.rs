@@ -218,7 +218,7 @@ impl<N: Net> Pump<N> {
     /// A backend that was chosen has all the connections it may have: another one may have room. Where none has, the
     /// request waits.
     fn find_room(&mut self, key: Key, flight_key: Key, dialled: bool) -> Result<(), Cause> {
-        if dialled {
+        if dialled && !self.flights[flight_key].tried.has_most() {
             match self.attach(key, flight_key) {
                 Ok(()) => return Ok(()),
                 Err(Cause::BackendFull) if self.flights[flight_key].backend.is_some() => {
@@ -228,7 +228,7 @@ impl<N: Net> Pump<N> {
                 Err(cause) => return Err(cause),
             }
         }
-        self.flights[flight_key].tried.clear();
+        self.flights[flight_key].tried.forget_full();
         self.join_queue(key, flight_key)
     }
 
@@ -250,7 +250,7 @@ impl<N: Net> Pump<N> {
         }
         let flight = &mut self.flights[flight_key];
         if let Some(backend) = flight.backend {
-            flight.tried.push(backend);
+            flight.tried.push(backend, cause == Cause::BackendFull);
         }
         // A kept connection that closes instead of answering tells of the backend's patience, not its health.
         let excused = reused && cause == Cause::NoResponse;
@@ -291,7 +291,7 @@ impl<N: Net> Pump<N> {
     }
 
     /// Waits before the same backends are tried again; `None` when none of them is up any more.
-    fn delay(&mut self, key: Key, flight_key: Key) -> Option<Flow> {
+    pub(super) fn delay(&mut self, key: Key, flight_key: Key) -> Option<Flow> {
         let flight = &mut self.flights[flight_key];
         let pool = self.table.pool(flight.pool);
         let eligible = &mut self.eligible[flight.pool.index()];

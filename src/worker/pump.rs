@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
-use super::connection::{Downstream, Flight, Phase, Ready, Upstream};
+use super::connection::{Downstream, Flight, Phase, Ready, Stage, Upstream};
 use super::generation::Past;
 use super::idle::Stacks;
 use super::queue::Lines;
@@ -364,6 +364,10 @@ impl<N: Net> Pump<N> {
     pub(super) fn awaits_answer(&self, key: Key) -> bool {
         let down = &self.downstreams[key];
         let Some(flight) = down.flight.and_then(|f| self.flights.get(f)) else { return false };
+        // One that waits in line may leave, and its place is then another's.
+        if let Stage::Queued { .. } = flight.stage {
+            return false;
+        }
         let exchange = &flight.exchange;
         // What a pipe holds for a client that takes no more waits for that client, not for the answer.
         let takes = down.output.is_none() && down.ready.writable;

@@ -24,11 +24,22 @@ struct Waiter {
 #[derive(Debug)]
 pub(super) struct Lines(Vec<Vec<Line>>);
 
-/// Those who wait for the same: clients that stick to a backend wait for that one, and hold up nobody else.
+/// Those who wait for the same.
 #[derive(Debug)]
 struct Line {
-    backend: Option<BackendId>,
+    aim: Aim,
     waiters: VecDeque<Waiter>,
+}
+
+/// What is waited for. Those who wait for something of their own hold up nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// Any backend.
+    Any,
+    /// The one that the client sticks to.
+    Own(BackendId),
+    /// One that has not failed the request yet.
+    Untried,
 }
 
 impl Lines {
@@ -40,11 +51,11 @@ impl Lines {
         self.0.resize_with(self.0.len().max(pools), Vec::new);
     }
 
-    fn join(&mut self, pool: PoolId, backend: Option<BackendId>, waiter: Waiter) {
+    fn join(&mut self, pool: PoolId, aim: Aim, waiter: Waiter) {
         let lines = &mut self.0[pool.index()];
-        match lines.iter_mut().find(|line| line.backend == backend) {
+        match lines.iter_mut().find(|line| line.aim == aim) {
             Some(line) => line.waiters.push_back(waiter),
-            None => lines.push(Line { backend, waiters: [waiter].into() }),
+            None => lines.push(Line { aim, waiters: [waiter].into() }),
         }
     }
 
@@ -66,6 +77,11 @@ impl Lines {
 
     fn first_since(&self, pool: PoolId) -> Option<u64> {
         self.firsts(pool).map(|first| first.since).min()
+    }
+
+    /// The line of those that any backend is good for.
+    fn free(&self, pool: PoolId) -> Option<&Line> {
+        self.0[pool.index()].iter().find(|line| line.aim == Aim::Any)
     }
 }
 
@@ -94,18 +110,42 @@ impl<N: Net> Pump<N> {
             return Err(Cause::QueueFull);
         }
         flight.stage = Stage::Queued { since: self.now };
+        let tried = flight.tried.all();
         let own = flight.sticky.filter(|&id| self.table.backend(id).keeps_clients());
-        self.lines.join(flight.pool, own, Waiter { downstream: key, flight: flight_key, since: self.now });
-        pool.waiting().tell(self.worker, self.lines.first_since(flight.pool));
+        let aim = match own.filter(|id| !tried.contains(&Some(*id))) {
+            Some(own) => Aim::Own(own),
+            None if tried.is_empty() => Aim::Any,
+            None => Aim::Untried,
+        };
+        self.lines.join(flight.pool, aim, Waiter { downstream: key, flight: flight_key, since: self.now });
+        self.tell_lines(pool.id());
         self.stats.add(Counter::Queued, 1);
         self.arm(key, queue.timeout.as_millis() as u64);
         Ok(())
+    }
+
+    /// What the other workers must know of this one's lines.
+    fn tell_lines(&self, pool: PoolId) {
+        let free = self.lines.free(pool).and_then(|line| line.waiters.front());
+        let waiting = self.table.pool(pool).waiting();
+        waiting.tell(self.worker, self.lines.first_since(pool), free.map(|first| first.since));
+    }
+
+    /// For the first of a line: nobody at another worker has waited longer for what it waits for.
+    fn may_go(&self, pool: PoolId, flight: Key) -> bool {
+        let free = self.lines.free(pool).and_then(|line| line.waiters.front());
+        free.is_none_or(|first| first.flight != flight)
+            || self.table.pool(pool).waiting().next_free() == Some(self.worker)
     }
 
     /// One whose turn it may be tries to get a backend.
     pub(super) fn queued(&mut self, s: &mut Scratch, key: Key, flight_key: Key, since: u64) -> Flow {
         let pool_id = self.flights[flight_key].pool;
         if !self.lines.firsts(pool_id).any(|first| first.flight == flight_key) {
+            return Flow::Blocked;
+        }
+        if !self.may_go(pool_id, flight_key) {
+            self.arm_queued(key, pool_id, since);
             return Flow::Blocked;
         }
         let attached = self.attach(key, flight_key);
@@ -115,11 +155,14 @@ impl<N: Net> Pump<N> {
             self.arm_queued(key, pool_id, since);
             return Flow::Blocked;
         }
+        let flight = &mut self.flights[flight_key];
+        (flight.body_since, flight.body_bytes) = (self.now, 0);
         self.leave_queue(flight_key, pool_id);
         match attached {
-            Ok(()) => {
-                self.pass_turn(pool_id);
-                Flow::Moved
+            Ok(()) => Flow::Moved,
+            // What it waited for is out: the backends that had failed it are tried again.
+            Err(Cause::NoBackend) if !self.flights[flight_key].tried.all().is_empty() => {
+                self.delay(key, flight_key).unwrap_or_else(|| self.fail(s, key, Cause::NoBackend))
             }
             Err(cause) => self.fail(s, key, cause),
         }
@@ -147,24 +190,28 @@ impl<N: Net> Pump<N> {
     /// Takes an exchange out of its line, wherever in it it stands.
     pub(super) fn leave_queue(&mut self, flight_key: Key, pool_id: PoolId) {
         let Some(left) = self.lines.leave(pool_id, flight_key) else { return };
-        let waiting = self.table.pool(pool_id).waiting();
-        waiting.tell(self.worker, self.lines.first_since(pool_id));
-        waiting.leave();
+        self.tell_lines(pool_id);
+        self.table.pool(pool_id).waiting().leave();
         self.stats.add(Counter::QueueMillis, self.now - left.since);
         let waited = (self.now - left.since) * 1_000;
         self.table.pool(pool_id).tally(self.worker).queue.record(waited);
+        // It may have had the turn and not used it.
+        self.pass_turn(pool_id);
     }
 
-    /// There may be room at a backend: it is for whoever has waited longest, at whichever worker.
+    /// There may be room at a backend: it is for whoever has waited longest, at whichever worker. That one may wait
+    /// for another backend, so the first that any is good for is told too.
     pub(super) fn pass_turn(&mut self, pool_id: PoolId) {
         let pool = self.table.pool(pool_id);
         if !pool.is_capped() || pool.waiting().is_empty() {
             return;
         }
-        match pool.waiting().next() {
-            Some(worker) if worker != self.worker => self.net.give_turn(worker, pool_id),
-            Some(_) => self.take_turn(pool_id),
-            None => {}
+        let (first, free) = (pool.waiting().next(), pool.waiting().next_free());
+        for worker in first.into_iter().chain(free.filter(|_| free != first)) {
+            match worker == self.worker {
+                true => self.take_turn(pool_id),
+                false => self.net.give_turn(worker, pool_id),
+            }
         }
     }
 
