@@ -249,7 +249,7 @@ impl Worker {
             self.pruned = self.now;
             self.pump.prune_idle();
         }
-        if had_work || !self.events.is_empty() {
+        if self.pump.is_measured() && (had_work || !self.events.is_empty()) {
             self.stats.ticked((self.began.elapsed().as_micros() as u64).saturating_sub(now_us));
         }
         Ok(())

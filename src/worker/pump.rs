@@ -417,6 +417,11 @@ impl<N: Net> Pump<N> {
         self.draining && self.downstreams.is_empty()
     }
 
+    /// Somebody may ask how long a turn of the loop takes.
+    pub fn is_measured(&self) -> bool {
+        self.settings.measured
+    }
+
     /// Upstreams that are idle now.
     pub fn idle_upstreams(&self) -> usize {
         self.idle.len()
