@@ -239,6 +239,8 @@ impl Eligible {
         let (warm, slow) = (ask.now >= self.warming_until, pool.config().slow_start);
         let share = |id: BackendId| if warm { 1.0 } else { share(table.backend(id), ask.now, slow) };
         match &pool.config().algorithm {
+            // A retry that took a turn would have the next request begin where this one did.
+            Algorithm::RoundRobin if !ask.tried.is_empty() => self.at_random(passes),
             Algorithm::RoundRobin => self.in_turn(pool, passes),
             Algorithm::Random => self.at_random(passes),
             Algorithm::LeastConnections if self.backends.len() <= SCAN_MAX => {

@@ -30,6 +30,7 @@ brings backends of its own.",
          [--sticky-secure] [--sticky-secret TEXT] [--sticky-time DUR]
          [--sticky-return]
          [--rate-limit N/DUR] [--rate-burst N] [--rate-key KEY]
+         [--admin ADDR:PORT] [--admin-token TEXT]
          [--trust-forwarded LIST] [--max-head BYTES] [--max-headers N]
          [--max-target BYTES] [--max-body BYTES] [--min-body-rate BYTES]
          [--max-requests N] [--max-connections N]
@@ -237,6 +238,13 @@ pub(super) struct Flags {
     /// what tells clients apart: address or header:NAME (default address)
     #[argh(option, arg_name = "KEY")]
     pub(super) rate_key: Option<String>,
+    /// an address and port for status, metrics, the dashboard and live commands, as 127.0.0.1:9900
+    #[argh(option, arg_name = "ADDR:PORT")]
+    pub(super) admin: Option<String>,
+    /// what --admin asks for as a bearer token; other users of the machine see flags, so better set
+    /// EVENKEEL_ADMIN_TOKEN
+    #[argh(option, arg_name = "TEXT")]
+    pub(super) admin_token: Option<String>,
     /// clients, by address or CIDR, whose own X-Forwarded-* and X-Request-Id are kept; those of all
     /// others are replaced (default: nobody)
     #[argh(option, arg_name = "LIST")]

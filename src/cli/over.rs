@@ -7,7 +7,7 @@ use std::path::Path;
 use log::LevelFilter;
 
 use super::flags::Flags;
-use super::{balancing, bounds, clients, log_level, named, needless, value};
+use super::{admin, balancing, bounds, clients, log_level, named, needless, value};
 use crate::config::file::{self, Loaded, Report, Warning};
 use crate::config::{self, Config, Listener, Pool, Timeouts};
 use crate::limits;
@@ -56,6 +56,7 @@ impl From<String> for Wrong {
 pub(super) struct Environment {
     port: Option<OsString>,
     pub(super) secret: Option<OsString>,
+    pub(super) admin_token: Option<OsString>,
 }
 
 /// Makes the configuration of the flags of the start, the environment, and the file as it is now.
@@ -67,8 +68,11 @@ pub struct Reader {
 
 impl Reader {
     pub(super) fn new(flags: Flags, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let environment =
-            Environment { port: environment(PORT_VARIABLE), secret: environment(SECRET_VARIABLE) };
+        let environment = Environment {
+            port: environment(PORT_VARIABLE),
+            secret: environment(SECRET_VARIABLE),
+            admin_token: environment(admin::TOKEN_VARIABLE),
+        };
         Self { flags, environment }
     }
 
@@ -126,7 +130,7 @@ fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Con
         rate_limit: clients::rate_limit(flags, base.rate_limit)?,
         resolve_interval: base.resolve_interval,
         error_pages: base.error_pages,
-        admin: base.admin,
+        admin: admin::admin(flags, base.admin, environment)?,
         access_log: base.access_log,
         drain_timeout: drain_timeout.unwrap_or(base.drain_timeout),
         status_path: status_path.unwrap_or(base.status_path),

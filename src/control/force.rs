@@ -169,12 +169,15 @@ impl Force {
         };
         let site = Arc::new(self.site(config, listener, bound, ids));
         let workers = self.workers;
-        let new = || Arc::new(Counted::new(listener.name.clone(), bound.to_string(), workers));
+        // One without a name of its own goes by its address, with the port that the kernel chose.
+        let named = listener.name != listener.address.to_string();
+        let name = if named { listener.name.clone() } else { bound.to_string() };
+        let new = || Arc::new(Counted::new(name.clone(), bound.to_string(), workers));
         match known {
             Some(at) => {
                 let slot = &mut self.slots[at];
                 slot.site = site;
-                if slot.traffic.name() != listener.name {
+                if slot.traffic.name() != name {
                     slot.traffic = new();
                 }
             }

@@ -176,6 +176,12 @@ fn serve_admin(
             Ok("a drain has begun".to_owned())
         }),
     };
+    if wanted.token.is_none() && !wanted.address.ip().to_canonical().is_loopback() {
+        log::warn!(
+            "the admin listener on {} asks nobody for a token: whoever reaches it may give commands",
+            wanted.address
+        );
+    }
     let listener =
         TcpListener::bind(wanted.address).map_err(|error| StartError::Listen(wanted.address, error))?;
     admin::serve(listener, Arc::new(sources))
@@ -336,7 +342,7 @@ impl Running {
 
     fn try_reload(&mut self) -> Result<String, String> {
         let Some(source) = &self.source else {
-            return Err("this process was started without --config".to_owned());
+            return Err("no configuration file to read: this process was started without --config".to_owned());
         };
         let config = source()?;
         let (changed, fixed) = changes(self.force.config(), &config);

@@ -35,7 +35,7 @@ pub(crate) struct Admin {
 
 /// Turns the admin listener on, on a free loopback port.
 fn with_admin(command: &mut Command, token: Option<&str>) {
-    command.env("EVENKEEL_ADMIN", "127.0.0.1:0");
+    command.args(["--admin", "127.0.0.1:0"]);
     token.map(|token| command.env("EVENKEEL_ADMIN_TOKEN", token));
 }
 
