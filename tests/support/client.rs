@@ -26,6 +26,8 @@ impl Client {
     /// As [`Client::try_connect`], from an address of our choice: all of 127/8 is ours.
     pub(crate) fn try_connect_from(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        // Else nobody could listen on all addresses at the port that this one is given.
+        socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::new(from, 0).into())?;
         socket.connect_timeout(&to.into(), SOON)?;
         let stream = TcpStream::from(socket);

@@ -190,7 +190,7 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn start_with(flags: &'static [&'static str]) -> Self {
         let mut server = Self { port: Port::reserve(), flags, child: None };
-        server.restart();
+        server.run(true);
         server
     }
 
@@ -215,11 +215,26 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn restart(&mut self) {
         self.kill();
-        let mut command = test_server();
-        command.args(["--port", &self.port.number().to_string()]).args(self.flags);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("spawn test-server");
-        self.child = Some(child);
-        eventually(SOON, "test-server accepts", || TcpStream::connect(self.port.address).is_ok());
+        self.run(false);
+    }
+
+    /// Runs it until it accepts. It listens on all addresses, at some of which another process may have the port;
+    /// while nobody knows that port, another one will do.
+    #[track_caller]
+    fn run(&mut self, anywhere: bool) {
+        eventually(SOON, "test-server accepts", || {
+            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            if ended {
+                if anywhere && self.child.is_some() {
+                    self.port = Port::reserve();
+                }
+                let mut command = test_server();
+                command.args(["--port", &self.port.number().to_string()]).args(self.flags);
+                let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+                self.child = Some(child.expect("spawn test-server"));
+            }
+            TcpStream::connect(self.port.address).is_ok()
+        });
     }
 }
 
