@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod capacity;
+mod hash;
 mod held;
 mod queue;
 
