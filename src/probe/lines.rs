@@ -1,6 +1,7 @@
 //! The lines of the log.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::course::{Failed, Up};
 use super::fault::path_of;
@@ -10,6 +11,8 @@ use crate::config::Check;
 /// A backend is up: how many good results in a row say so, and the last of them.
 pub(super) struct UpLine<'a> {
     pub(super) backend: &'a Backend,
+    /// Those that were probed.
+    pub(super) addresses: &'a [SocketAddr],
     pub(super) check: &'a Check,
     pub(super) in_a_row: u32,
     pub(super) up: Up,
@@ -23,7 +26,7 @@ impl fmt::Display for UpLine<'_> {
         if let (Check::Http(check), Some(status)) = (self.check, self.status) {
             write!(f, ": {} {} answered {status}", check.method, path_of(check, self.up.path))?;
         }
-        let address = self.backend.addresses()[self.up.position];
+        let address = self.addresses[self.up.position];
         let took = self.up.took.as_secs_f64() * 1000.0;
         write!(f, " ({address}, {took:.1} ms)")
     }
@@ -33,6 +36,8 @@ impl fmt::Display for UpLine<'_> {
 /// wrong there.
 pub(super) struct DownLine<'a> {
     pub(super) backend: &'a Backend,
+    /// Those that were probed.
+    pub(super) addresses: &'a [SocketAddr],
     pub(super) check: &'a Check,
     pub(super) in_a_row: u32,
     pub(super) failed: &'a [Failed],
@@ -52,7 +57,7 @@ impl fmt::Display for DownLine<'_> {
                 write!(f, "{comma}{}", fault.named(self.check))?;
                 comma = ", ";
             }
-            write!(f, " ({})", self.backend.addresses()[*position])?;
+            write!(f, " ({})", self.addresses[*position])?;
         }
         Ok(())
     }
@@ -89,8 +94,9 @@ mod tests {
     #[test]
     fn connects_name_the_backend_the_address_and_the_reason() {
         let backend = &backend(&["127.0.0.1:8081", "[::1]:8081"]);
+        let addresses = &*backend.addresses();
         let line = |in_a_row, failed: &[Failed]| {
-            DownLine { backend, check: &Check::Tcp, in_a_row, failed }.to_string()
+            DownLine { backend, addresses, check: &Check::Tcp, in_a_row, failed }.to_string()
         };
         assert_eq!(
             line(1, &[failed(0, vec![refused()])]),
@@ -103,7 +109,9 @@ mod tests {
         );
         assert_eq!(line(1, &[]), "backend http://localhost:8081 is down: its name does not resolve");
         let up = Up { position: 0, path: 0, took: Duration::from_micros(314) };
-        let line = |in_a_row| UpLine { backend, check: &Check::Tcp, in_a_row, up, status: None }.to_string();
+        let line = |in_a_row| {
+            UpLine { backend, addresses, check: &Check::Tcp, in_a_row, up, status: None }.to_string()
+        };
         assert_eq!(line(1), "backend http://localhost:8081 is up (127.0.0.1:8081, 0.3 ms)");
         assert_eq!(
             line(2),
@@ -114,17 +122,18 @@ mod tests {
     #[test]
     fn requests_name_each_path_and_what_it_answered() {
         let backend = &backend(&["127.0.0.1:8081", "[::1]:8081"]);
+        let addresses = &*backend.addresses();
         let check = &Check::Http(HttpCheck::default());
         let answers = vec![(Some(0), Failure::Status(503)), (Some(1), Failure::Status(404))];
         let failed = &[failed(0, answers), failed(1, vec![refused()])];
         assert_eq!(
-            DownLine { backend, check, in_a_row: 3, failed }.to_string(),
+            DownLine { backend, addresses, check, in_a_row: 3, failed }.to_string(),
             "backend http://localhost:8081 is down, 3 failures in a row: GET /health answered 503, \
              GET / answered 404 (127.0.0.1:8081), connection refused ([::1]:8081)"
         );
         let up = Up { position: 0, path: 1, took: Duration::from_micros(314) };
         assert_eq!(
-            UpLine { backend, check, in_a_row: 2, up, status: Some(204) }.to_string(),
+            UpLine { backend, addresses, check, in_a_row: 2, up, status: Some(204) }.to_string(),
             "backend http://localhost:8081 is up, 2 successes in a row: \
              GET / answered 204 (127.0.0.1:8081, 0.3 ms)"
         );

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,6 +54,8 @@ struct Slot {
     /// The attempt that runs: never more than one descriptor.
     attempt: Option<Attempt>,
     streak: Streak,
+    /// Those of the latest probe: the backend's own may be others by now.
+    addresses: Arc<[SocketAddr]>,
 }
 
 impl Rounds {
@@ -96,8 +99,9 @@ impl Rounds {
         match due {
             Due::Start(id) => {
                 let backend = self.targets.backend(id);
-                let (addresses, first) = (backend.addresses().len(), backend.preferred());
-                let step = self.schedule.start(id, addresses, first, now);
+                let (addresses, first) = (backend.addresses(), backend.preferred());
+                let step = self.schedule.start(id, addresses.len(), first, now);
+                self.slots[id.index()].addresses = addresses;
                 self.follow(id, step);
             }
             Due::Expired(id) => {
@@ -145,7 +149,7 @@ impl Rounds {
                 Step::Dial { position, path } => (position, path),
                 Step::Down(failed) => return self.down(id, &failed),
             };
-            let address = self.targets.backend(id).addresses()[position];
+            let address = self.slots[id.index()].addresses[position];
             match Attempt::new(self.poll.registry(), Token(id.index()), address, path) {
                 Ok(attempt) => {
                     self.slots[id.index()].attempt = Some(attempt);
@@ -177,14 +181,16 @@ impl Rounds {
         self.targets.backend(id).prefer(up.position);
         if let Some(in_a_row) = self.settle(id, true) {
             let (backend, check) = (self.targets.backend(id), &self.targets.health(id).check);
-            log::info!("{}", UpLine { backend, check, in_a_row, up, status });
+            let addresses = &self.slots[id.index()].addresses;
+            log::info!("{}", UpLine { backend, addresses, check, in_a_row, up, status });
         }
     }
 
     fn down(&mut self, id: BackendId, failed: &[Failed]) {
         if let Some(in_a_row) = self.settle(id, false) {
             let (backend, check) = (self.targets.backend(id), &self.targets.health(id).check);
-            let line = DownLine { backend, check, in_a_row, failed }.to_string();
+            let addresses = &self.slots[id.index()].addresses;
+            let line = DownLine { backend, addresses, check, in_a_row, failed }.to_string();
             log::warn!("{line}");
             let why = line.split_once(" is down").and_then(|(_, rest)| rest.split_once(": "));
             backend.record().explain(why.map_or(String::new(), |(_, why)| why.to_owned()));
@@ -224,11 +230,17 @@ impl Rounds {
         (self.slots, self.targets) = (slots, targets);
     }
 
-    /// The state of a backend under its new number. One that is to be checked in another way is probed anew, and
-    /// one that is not to be checked any more is left to traffic.
+    /// The state of a backend under its new number. One that is to be checked in another way, or has moved, is
+    /// probed anew, and one that is not to be checked any more is left to traffic.
     fn carry_over(&mut self, was: BackendId, targets: &Targets, id: BackendId) -> (Slot, Entry) {
         let mut slot = std::mem::take(&mut self.slots[was.index()]);
-        let health = targets.health(id);
+        let (health, addresses) = (targets.health(id), targets.backend(id).addresses());
+        if targets.backend(id).is_gone() {
+            return (Slot::default(), Entry::New(None));
+        }
+        if !addresses.is_empty() && !addresses.iter().any(|address| slot.addresses.contains(address)) {
+            return (Slot::default(), Entry::New(Timing::of(health)));
+        }
         if self.targets.health(was) == health {
             let renamed = match &mut slot.attempt {
                 Some(attempt) if was != id => attempt.rename(self.poll.registry(), Token(id.index())),

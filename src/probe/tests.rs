@@ -218,6 +218,44 @@ fn another_table_is_probed_at_once_and_the_old_one_let_go() {
     wait("the empty one", || Arc::strong_count(&new) == 1);
 }
 
+#[test]
+fn a_name_that_moves_while_it_is_probed_is_probed_at_its_new_address() {
+    let (_listener, _queue, silent) = blackhole();
+    let (live, (_socket, dead)) = (TcpListener::bind((HOME, 0)).unwrap(), held(HOME, 0));
+    let live = live.local_addr().unwrap();
+    // A course over three addresses, of which one is left when the first has had its time.
+    let before = table(health(60_000, 300), vec![vec![silent, dead, silent], vec![silent, dead]]);
+    let thread = start(&before);
+    let renewed = |addresses| Arc::new(before.renew(vec![pool(health(60_000, 300), addresses)], 1, 1).0);
+    let shrunk = renewed(vec![vec![silent], vec![live]]);
+    thread.replace(Arc::clone(&shrunk));
+    wait("the one that moved stays up, the other goes down", || up(&shrunk, 1) && !up(&shrunk, 0));
+    let moved = renewed(vec![vec![live], vec![live]]);
+    thread.replace(Arc::clone(&moved));
+    wait("it is probed at once, and that alone decides", || up(&moved, 0));
+    assert!(thread.is_running());
+}
+
+#[test]
+fn what_is_no_longer_configured_is_no_longer_probed() {
+    let live = TcpListener::bind((HOME, 0)).unwrap();
+    let address = live.local_addr().unwrap();
+    let before = table(health(20, 5000), vec![vec![address], vec![address]]);
+    let thread = start(&before);
+    wait("both are probed", || accepted(&live) >= 2);
+    let renewed = |count: usize| {
+        let mut renewed = pool(health(20, 5000), vec![vec![address]; count]);
+        renewed.0.name = if count == 0 { "other".to_owned() } else { renewed.0.name };
+        Arc::new(before.renew(vec![renewed], 1, 1).0)
+    };
+    let none = renewed(0);
+    thread.replace(Arc::clone(&none));
+    wait("it has the new table", || Arc::strong_count(&before) == 1);
+    accepted(&live);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(accepted(&live), 0);
+}
+
 /// Keeps the log's lines.
 struct Lines(Mutex<Vec<String>>);
 
