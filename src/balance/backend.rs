@@ -220,6 +220,12 @@ impl Backend {
         self.is_healthy() && self.mode() != Mode::Disabled
     }
 
+    /// Whether it is one of that pool's. What was remembered of it may be older than a reload, and its number may have
+    /// been given to another since.
+    pub fn serves(&self, pool: PoolId) -> bool {
+        self.pool == pool && !self.is_gone()
+    }
+
     /// When it last returned; 0: it has not been away.
     pub fn since(&self) -> u64 {
         self.since.load(Relaxed)

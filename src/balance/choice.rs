@@ -156,7 +156,8 @@ impl Eligible {
 
     fn choose_among(&mut self, table: &Table, pool: &Pool, ask: &Ask<'_>) -> Choice {
         let own = ask.sticky.filter(|id| !ask.tried.contains(&Some(*id)));
-        if let Some(id) = own.filter(|&id| table.backend(id).keeps_clients()) {
+        let keeps = |backend: &Backend| backend.serves(pool.id()) && backend.keeps_clients();
+        if let Some(id) = own.filter(|&id| keeps(table.backend(id))) {
             // A client that sticks waits for its own backend, rather than lose what it has there.
             return if enter(table, pool, id) { Choice::Backend(id) } else { Choice::Full };
         }

@@ -6,6 +6,7 @@ use super::connection::Stage;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::trust::Outcome;
+use crate::balance::Backend;
 use crate::exchange::Cause;
 use crate::id::{BackendId, PoolId};
 use crate::slab::Key;
@@ -111,7 +112,8 @@ impl<N: Net> Pump<N> {
         }
         flight.stage = Stage::Queued { since: self.now };
         let tried = flight.tried.all();
-        let own = flight.sticky.filter(|&id| self.table.backend(id).keeps_clients());
+        let keeps = |backend: &Backend| backend.serves(flight.pool) && backend.keeps_clients();
+        let own = flight.sticky.filter(|&id| keeps(self.table.backend(id)));
         let aim = match own.filter(|id| !tried.contains(&Some(*id))) {
             Some(own) => Aim::Own(own),
             None if tried.is_empty() => Aim::Any,

@@ -132,11 +132,7 @@ impl<N: Net> Pump<N> {
         pool.request(self.worker);
         let client = pool.affinity().map(|_| hash::hash_address(self.downstreams[key].peer));
         let remembered = || pool.affinity()?.get(client?, self.now);
-        // What was remembered may have gone with a reload, and its number be another's.
-        let belongs = |&id: &BackendId| {
-            let backend = self.table.backend(id);
-            backend.pool() == pool.id() && !backend.is_gone()
-        };
+        let belongs = |&id: &BackendId| self.table.backend(id).serves(pool.id());
         self.stats.add(Counter::Flights, 1);
         self.flights.insert(Flight {
             whole: exchange.request_done(),

@@ -333,3 +333,21 @@ fn a_draining_backend_keeps_those_who_stick_to_it_and_a_disabled_one_nobody() {
     assert!(table.set_mode(BackendId(0), Mode::Enabled, 1));
     assert_eq!(choose(&mut eligible, &table, &sticks), Choice::Backend(BackendId(0)));
 }
+
+#[test]
+fn a_client_sticks_to_no_backend_that_is_gone_or_another_pools() {
+    let named = |name: &str, ports: &[u16]| {
+        let backends: Vec<_> = ports.iter().map(|&port| backend(port)).collect();
+        let addresses = vec![Vec::new(); ports.len()];
+        (config::Pool { name: name.into(), backends, ..config::Pool::default() }, addresses)
+    };
+    let before = Table::new(vec![named("a", &[1, 2])], 1);
+    let ask = Ask { sticky: Some(BackendId(1)), now: 100, ..Ask::default() };
+    assert_eq!(choose(&mut eligible(&before), &before, &ask), Choice::Backend(BackendId(1)));
+    let (gone, _) = before.renew(vec![named("a", &[1])], 1, 10);
+    assert_eq!(choose(&mut eligible(&gone), &gone, &ask), Choice::Backend(BackendId(0)));
+    let (taken, _) = gone.renew(vec![named("a", &[1]), named("b", &[3])], 1, 10);
+    taken.set_up(BackendId(1), true, 11);
+    assert_eq!((taken.backend(BackendId(1)).url().port, taken.backend(BackendId(1)).is_healthy()), (3, true));
+    assert_eq!(choose(&mut eligible(&taken), &taken, &ask), Choice::Backend(BackendId(0)));
+}
