@@ -42,6 +42,7 @@ pub struct Backend {
     /// Which of the addresses answered last, by position.
     preferred: AtomicU16,
     weight: AtomicU16,
+    configured_weight: AtomicU16,
     backup: AtomicBool,
     mode: AtomicU8,
     gone: AtomicBool,
@@ -78,6 +79,7 @@ impl Backend {
             addresses: RwLock::new(addresses.into()),
             preferred: AtomicU16::new(0),
             weight: AtomicU16::new(config.weight),
+            configured_weight: AtomicU16::new(config.weight),
             backup: AtomicBool::new(config.backup),
             mode: AtomicU8::new(Mode::Enabled as u8),
             gone: AtomicBool::new(false),
@@ -127,7 +129,10 @@ impl Backend {
 
     /// Takes over what is configured now, and the addresses of now if they are other ones.
     pub(super) fn renew(&self, config: &config::Backend, addresses: Vec<SocketAddr>) {
-        self.weight.store(config.weight, Relaxed);
+        // What a person set meanwhile holds until the file says something else.
+        if self.configured_weight.swap(config.weight, Relaxed) != config.weight {
+            self.weight.store(config.weight, Relaxed);
+        }
         self.backup.store(config.backup, Relaxed);
         self.max_connections.store(config.max_connections.unwrap_or(ANY), Relaxed);
         self.max_requests.store(config.max_requests.unwrap_or(ANY), Relaxed);

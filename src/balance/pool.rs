@@ -26,11 +26,20 @@ pub struct Live {
     /// Backends that are out by traffic's judgement.
     ejected: AtomicU32,
     waiting: Waiting,
-    /// Requests that it was to serve, by worker.
-    requests: Box<[Padded<AtomicU64>]>,
+    /// By worker.
+    requests: Box<[Padded<Requests>]>,
     /// No longer configured.
     gone: AtomicBool,
+    /// Requests may come to it although it is gone.
+    held: AtomicBool,
     tallies: Box<[PoolTally]>,
+}
+
+/// One worker's requests.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
 
 /// A sticky cookie, ready to be sent.
@@ -67,6 +76,7 @@ impl Live {
             waiting: Waiting::new(workers),
             requests: (0..workers).map(|_| Padded::default()).collect(),
             gone: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             tallies: (0..workers).map(|_| PoolTally::default()).collect(),
         }
     }
@@ -171,13 +181,32 @@ impl Pool {
 
     /// Counts a request that it is to serve. Only that worker may call it.
     pub fn request(&self, worker: usize) {
-        let count = &self.live.requests[worker].0;
-        count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+        let begun = &self.live.requests[worker].0.begun;
+        begun.store(begun.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Counts one that is over. Only that worker may call it.
+    pub fn end_request(&self, worker: usize) {
+        let ended = &self.live.requests[worker].0.ended;
+        ended.store(ended.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Nothing goes on there, and nothing will come.
+    pub(super) fn is_over(&self) -> bool {
+        let counts = &self.live.requests;
+        let ended = counts.iter().map(|count| count.0.ended.load(Relaxed)).sum::<u64>();
+        self.is_gone() && !self.live.held.load(Relaxed) && ended == self.requests()
+    }
+
+    /// Whether requests may come to it although it is no longer configured: then it keeps its number, and its
+    /// backends theirs.
+    pub fn hold(&self, held: bool) {
+        self.live.held.store(held, Relaxed);
     }
 
     /// Requests that it was to serve so far, each counted once however often it was tried.
     pub fn requests(&self) -> u64 {
-        self.live.requests.iter().map(|count| count.0.load(Relaxed)).sum()
+        self.live.requests.iter().map(|count| count.0.begun.load(Relaxed)).sum()
     }
 
     /// Who waits for one of its backends.

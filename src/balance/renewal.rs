@@ -26,11 +26,15 @@ pub(super) struct Renewal<'t> {
 impl<'t> Renewal<'t> {
     pub(super) fn new(before: &'t Table, workers: usize, now: u64) -> Self {
         let (backends, pools) = (before.backends.to_vec(), before.pools.to_vec());
-        let over = |id: &BackendId| backends[id.index()].is_over();
-        let quiet =
-            |pool: &Pool| pool.is_gone() && pool.waiting().is_empty() && pool.members().iter().all(over);
-        let free_pools = (0..pools.len()).filter(|&at| quiet(&pools[at])).collect();
-        let free_backends = (0..backends.len()).filter(|&at| backends[at].is_over()).collect();
+        let over: Vec<bool> = pools.iter().map(|pool| pool.is_over()).collect();
+        // What still goes on at a pool that is gone may choose any of its backends again.
+        let wanted = |at: usize| {
+            let pool = backends[at].pool();
+            let members = || pools[pool.index()].members();
+            pools[pool.index()].is_gone() && !over[pool.index()] && members().contains(&BackendId(at as u16))
+        };
+        let free_backends = (0..backends.len()).filter(|&at| backends[at].is_over() && !wanted(at)).collect();
+        let free_pools = (0..pools.len()).filter(|&at| over[at]).collect();
         Self { before, backends, pools, free_backends, free_pools, workers, now }
     }
 
@@ -170,6 +174,36 @@ mod tests {
             most = most.max(table.backends().len());
         }
         assert!(most <= 5, "{most} numbers for two backends");
+    }
+
+    #[test]
+    fn a_pool_keeps_its_numbers_while_a_request_may_choose_from_it() {
+        let before = Table::new(vec![pool("a", &[1]), pool("b", &[2])], 2);
+        before.pool(PoolId(1)).request(1);
+        let (gone, _) = before.renew(vec![pool("a", &[1])], 2, 10);
+        let next = |ports: &[u16]| vec![pool("a", &[1]), pool("c", ports)];
+        let (taken, ids) = gone.renew(next(&[3]), 2, 10);
+        assert_eq!((ids[1], ports(&taken, ids[1])), (PoolId(2), vec![(2, 3)]));
+        assert_eq!(ports(&taken, PoolId(1)), [(1, 2)], "a request waits before it is tried again");
+        gone.pool(PoolId(1)).end_request(1);
+        gone.pool(PoolId(1)).hold(true);
+        let (held, _) = taken.renew(next(&[3, 4]), 2, 10);
+        assert_eq!(ports(&held, PoolId(2)), [(2, 3), (3, 4)], "a listener that was closed leads there");
+        gone.pool(PoolId(1)).hold(false);
+        let (free, ids) = held.renew([next(&[3, 4]), vec![pool("d", &[5])]].concat(), 2, 10);
+        assert_eq!((ids[2], ports(&free, ids[2])), (PoolId(1), vec![(1, 5)]));
+    }
+
+    #[test]
+    fn a_weight_set_by_hand_holds_until_the_file_says_another() {
+        let table = Table::new(vec![pool("a", &[1])], 1);
+        table.set_weight(BackendId(0), 9);
+        let (same, _) = table.renew(vec![pool("a", &[1])], 1, 10);
+        assert_eq!(same.backend(BackendId(0)).weight(), 9);
+        let (mut config, addresses) = pool("a", &[1]);
+        config.backends[0].weight = 2;
+        let (other, _) = same.renew(vec![(config, addresses)], 1, 10);
+        assert_eq!(other.backend(BackendId(0)).weight(), 2);
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl<N: Net> Pump<N> {
         self.settle(key, Outcome::Void);
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
+        self.table.pool(flight.pool).end_request(self.worker);
         self.leave_generation(flight.place);
         // A backend that answered early still waits for the rest of the request.
         let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
