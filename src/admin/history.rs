@@ -124,6 +124,11 @@ impl History {
         self.kept().points.iter().copied().collect()
     }
 
+    /// The newest of them.
+    pub(super) fn last(&self) -> Option<Point> {
+        self.kept().points.back().copied()
+    }
+
     /// Takes samples until it is stopped, and woken from its park.
     pub(super) fn run(&self, sources: &Sources, stopped: &AtomicBool) {
         let mut next = Instant::now() + limits::SAMPLE_INTERVAL;
@@ -164,11 +169,11 @@ fn point(last: &Sample, sample: &Sample, connections: u32) -> Point {
     let rate =
         |count: fn(&WorkerSample) -> u64| sample.sum(count).saturating_sub(last.sum(count)) as f64 / seconds;
     let times = sample.times_since(last);
-    let quantile = |share| times.quantile(share).map(|us| us / 1e3);
+    let quantile = |share| times.quantile(share).map(|us| rounded(us / 1e3));
     Point {
-        time: unix(),
-        requests: rate(|worker| worker.requests),
-        failures: rate(|worker| worker.failures),
+        time: rounded(unix()),
+        requests: rounded(rate(|worker| worker.requests)),
+        failures: rounded(rate(|worker| worker.failures)),
         connections,
         p50_ms: quantile(0.5),
         p90_ms: quantile(0.9),
@@ -179,4 +184,9 @@ fn point(last: &Sample, sample: &Sample, connections: u32) -> Point {
 /// Unix time in seconds.
 pub(super) fn unix() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// To three decimals: microseconds in milliseconds, and short to read.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::history::Sample;
+use super::history::{Point, Sample, rounded};
 use super::server::Site;
 use super::{metrics, readiness};
 use crate::balance::circuit::State;
@@ -26,6 +26,8 @@ pub(super) struct Report {
     process: Process,
     requests_per_second: f64,
     latency: Option<Latency>,
+    /// The newest point of `GET /api/history`.
+    last: Option<Point>,
     /// Counts of all workers.
     counts: BTreeMap<&'static str, u64>,
     /// Exchanges that ended other than well, by cause; causes that never came are left out.
@@ -184,6 +186,7 @@ pub(super) fn report(site: &Site) -> Report {
         },
         requests_per_second: rounded(workers.iter().map(|worker| worker.requests_per_second).sum()),
         latency: latency(&view.present.times_since(&view.earlier)),
+        last: site.history.last(),
         counts: Counter::TOLD.iter().map(|&(name, counter)| (name, count(counter))).collect(),
         errors: errors.filter(|&(_, n)| n > 0).collect(),
         listeners: (sources.listeners)().iter().map(|listener| listener_report(listener)).collect(),
@@ -349,9 +352,4 @@ fn standing(backend: &Backend, now: u64) -> (&'static str, String, u64) {
         _ => (String::new(), last.mode_at.max(last.check_at).max(last.traffic_at)),
     };
     (state, why, at)
-}
-
-/// To three decimals: microseconds in milliseconds, and short to read.
-fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }

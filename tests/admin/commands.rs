@@ -9,7 +9,7 @@ use super::{Admin, gated};
 use crate::support::{Backend, Client, SOON, eventually, get, list};
 
 /// Lets the clients of a test end with it, however it ends.
-struct StopAtEnd<'a>(&'a AtomicBool);
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {

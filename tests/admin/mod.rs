@@ -10,9 +10,12 @@ use serde_json::Value;
 use crate::support::process::evenkeel;
 use crate::support::{Backend, Client, Evenkeel, Response, SOON, eventually};
 
+mod browser;
 mod commands;
+mod documents;
 mod manners;
 mod metrics;
+mod page;
 mod status;
 
 /// A backend that sends the second half of an answer when it is told to.

@@ -1,0 +1,203 @@
+//! The page, in a real browser.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::json;
+
+use super::Admin;
+use super::browser::Browser;
+use crate::support::{Backend, Client, SOON, eventually, get, list};
+
+const ENTER: (&str, u32) = ("Enter", 13);
+const TAB: (&str, u32) = ("Tab", 9);
+
+fn open(admin: &Admin, name: &str) -> Option<Browser> {
+    Browser::open(&format!("http://{}/", admin.address), name)
+}
+
+#[test]
+fn the_page_may_run_its_own_script_and_nothing_else() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let (first, second) = (admin.get("/"), admin.get("/"));
+    let policy = first.head.joined("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    assert_ne!(policy, second.head.joined("content-security-policy"), "the nonce is used once");
+    let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).expect("a nonce");
+    let text = first.text();
+    assert_eq!(text.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
+    assert!(!text.contains("{{"), "a part is missing");
+    let links: Vec<&str> = text
+        .split("http")
+        .skip(1)
+        .filter(|rest| rest.starts_with("://") || rest.starts_with("s://"))
+        .collect();
+    assert!(links.iter().all(|link| link.starts_with("://www.w3.org/2000/svg")), "{links:?}");
+}
+
+#[test]
+fn a_backend_drained_by_keyboard_under_load_is_emptied_and_no_request_fails() {
+    let backends = [Backend::named("a"), Backend::named("b"), Backend::named("c")];
+    let admin = Admin::start(&["--workers", "2", "--backends", &list(&backends)]);
+    let Some(mut browser) = open(&admin, "drain") else { return };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = super::commands::StopAtEnd(&stop);
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_until(&stop, &admin))).collect();
+        browser.look(1100, 900, "light");
+        browser
+            .wait("a row for each backend", "document.querySelectorAll('.backends tbody tr').length === 3");
+        browser
+            .wait("requests in the figures", "parseFloat(document.querySelector('#rate').textContent) > 0");
+        browser
+            .wait("a line", "document.querySelector('#latencies path.p99').getAttribute('d').includes('L')");
+        let first = "document.querySelector('.backends tbody tr')";
+        browser.eval("document.querySelector('[data-action=drain]').focus()");
+        browser.press(ENTER.0, ENTER.1);
+        browser.wait("its state", &format!("{first}.querySelector('.state b').textContent === 'draining'"));
+        browser.wait("the focus", "document.activeElement.dataset.action === 'enable'");
+        browser.wait("it is said", "document.querySelector('#said').textContent.includes('is now draining')");
+        browser.wait("it is empty", &format!("{first}.cells[4].textContent === '0'"));
+        let before = (backends[0].requests(), backends[1].requests());
+        eventually(SOON, "the others serve on", || backends[1].requests() > before.1 + 100);
+        assert_eq!(backends[0].requests(), before.0, "it was given more");
+        browser.wait("its share falls", &format!("parseFloat({first}.cells[2].textContent) < 30"));
+        browser.press(ENTER.0, ENTER.1);
+        browser.wait("it is up", &format!("{first}.querySelector('.state b').textContent === 'up'"));
+        eventually(SOON, "it serves again", || backends[0].requests() > before.0 + 50);
+        stop.store(true, Ordering::Relaxed);
+        assert!(clients.into_iter().all(|client| client.join().expect("no request fails") > 0));
+    });
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+fn ask_until(stop: &AtomicBool, admin: &Admin) -> usize {
+    let (mut client, mut answers) = (Client::connect(admin.balancer.address), 0);
+    while !stop.load(Ordering::Relaxed) {
+        assert_eq!(client.get("/").expect("a response").status, 200);
+        answers += 1;
+    }
+    answers
+}
+
+#[test]
+fn it_can_be_read_on_a_phone_in_the_dark_and_reached_by_tab_alone() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--backends", &list(&backends)]);
+    let refused = Client::connect(admin.balancer.address).exchange("GET", "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(refused.expect("a response").status, 400);
+    get(admin.balancer.address, "/").expect("a response");
+    let Some(mut browser) = open(&admin, "phone") else { return };
+    browser.look(375, 800, "dark");
+    browser.wait("a row for each backend", "document.querySelectorAll('.backends tbody tr').length === 2");
+    browser.wait("the cause", "document.querySelector('#errors tbody').textContent.includes('bad-request')");
+    browser.wait("points", "document.querySelector('#rates path.requests').getAttribute('d').includes('L')");
+    assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth"), true, "it is too wide");
+    let dark = "getComputedStyle(document.body).backgroundColor";
+    assert_eq!(browser.eval(dark), json!("rgb(17, 22, 28)"));
+    let mut reached = Vec::new();
+    for _ in 0..20 {
+        browser.press(TAB.0, TAB.1);
+        let outlined = "getComputedStyle(document.activeElement).outlineStyle !== 'none'";
+        let name = "document.activeElement.ariaLabel ?? document.activeElement.textContent";
+        reached.push((browser.eval(name), browser.eval(outlined)));
+    }
+    let address = backends[1].address();
+    for wanted in [&format!("Drain {address}"), &format!("Weight of {address}"), "Drain and end this process"]
+    {
+        assert!(reached.contains(&(json!(wanted), json!(true))), "{wanted} in {reached:?}");
+    }
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
+fn it_asks_for_the_token_and_says_when_it_has_lost_contact() {
+    let backend = Backend::named("a");
+    let admin = Admin::start_with_token(&["--backends", &backend.url()], "sesame");
+    let Some(mut browser) = open(&admin, "token") else { return };
+    browser.wait(
+        "the form",
+        "!document.querySelector('#login').hidden && document.querySelector('#main').hidden",
+    );
+    browser.wait("the focus", "document.activeElement.id === 'token'");
+    browser.type_in("simsalabim");
+    browser.press(ENTER.0, ENTER.1);
+    browser
+        .wait("it is refused", "document.querySelector('#login-why').textContent.includes('not the token')");
+    browser.eval("document.querySelector('#token').focus()");
+    browser.type_in("sesame");
+    browser.press(ENTER.0, ENTER.1);
+    browser.wait(
+        "the page",
+        "!document.querySelector('#main').hidden && document.querySelector('#login').hidden",
+    );
+    browser.call("Page.reload", json!({}));
+    browser.wait("it is kept", "document.querySelector('.backends tbody tr') !== null");
+    assert_eq!(browser.eval("document.querySelector('#lost').hidden"), true);
+    drop(admin);
+    browser.wait(
+        "it is said",
+        "document.querySelector('#lost').textContent.startsWith('No contact with Evenkeel since ')",
+    );
+    assert_eq!(browser.eval("document.querySelector('#lost').hidden"), false);
+    browser.wait("the state", "document.querySelector('#state').textContent === 'no contact'");
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+/// Not a test: `cargo test --test main pictures -- --ignored` takes the pictures that stand in docs/ anew.
+#[test]
+#[ignore = "takes a minute and writes into docs/"]
+fn pictures_for_the_documents() {
+    let bad = Backend::start(|request, reply| match request.nth % 40 {
+        39 => {
+            reply.close();
+            Ok(())
+        }
+        _ => reply.ok("a"),
+    });
+    let backends = [Backend::named("a"), Backend::named("b"), bad];
+    let admin = Admin::start(&["--workers", "2", "--backends", &list(&backends)]);
+    let Some(mut browser) = open(&admin, "pictures") else { return };
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = super::commands::StopAtEnd(&stop);
+        (0..6).for_each(|i| {
+            let (admin, stop) = (&admin, &stop);
+            scope.spawn(move || {
+                let (mut client, mut n) = (Client::connect(admin.balancer.address), 0_u64);
+                while !stop.load(Ordering::Relaxed) {
+                    let method = if n.is_multiple_of(9) { "POST" } else { "GET" };
+                    let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
+                    let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n{length}\r\n");
+                    client.exchange(method, request).expect("a response");
+                    n += 1;
+                    thread::sleep(std::time::Duration::from_micros(500 + 700 * (i + n / 900 % 4)));
+                }
+            });
+        });
+        browser.look(1100, 800, "light");
+        let points =
+            "document.querySelector('#rates path.requests').getAttribute('d').split('L').length > 60";
+        let deadline = std::time::Duration::from_secs(120);
+        eventually(deadline, "a minute of points", || browser.try_eval(points) == Ok(json!(true)));
+        let (status, _) = admin.post(&format!("/api/backends/default/{}/drain", backends[1].address()), "");
+        assert_eq!(status, 200);
+        browser.wait("it is drained", "document.querySelector('.draining') !== null");
+        browser.picture(&docs.join("dashboard-light.webp"));
+        browser.look(1100, 800, "dark");
+        browser.wait("a new look", "matchMedia('(prefers-color-scheme: dark)').matches");
+        browser.picture(&docs.join("dashboard-dark.webp"));
+        browser.look(375, 800, "light");
+        browser.wait(
+            "a redrawn line",
+            "document.querySelector('#rates').getAttribute('viewBox').split(' ')[2] < 400",
+        );
+        browser.picture(&docs.join("dashboard-phone.webp"));
+    });
+}
