@@ -4,6 +4,7 @@ pub mod traffic;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::balance::tally::CAUSES;
 use crate::exchange::cause::{CODES, Cause};
 use crate::histogram::Histogram;
 
@@ -65,6 +66,8 @@ impl Counter {
         ("accept_pauses", Self::AcceptPauses),
     ];
 }
+
+const _: () = assert!(CODES.len() <= CAUSES, "each pool has a count for each cause");
 
 const COUNTERS: usize = Counter::BytesOut as usize + 1;
 

@@ -294,9 +294,10 @@ pub(super) fn algorithm(algorithm: &Algorithm) -> &'static str {
     }
 }
 
-/// `host:port`: what a backend is called within its pool.
+/// What a backend is called within its pool: `host:port`, or `host:port@address:port` where each address of a name is
+/// a backend.
 pub(super) fn id(backend: &Backend) -> String {
-    backend.url().to_string().trim_start_matches("http://").to_owned()
+    backend.identity().trim_start_matches("http://").replace(" at ", "@")
 }
 
 /// `all` are the requests that its pool sent meanwhile.
@@ -352,4 +353,23 @@ fn standing(backend: &Backend, now: u64) -> (&'static str, String, u64) {
         _ => (String::new(), last.mode_at.max(last.check_at).max(last.traffic_at)),
     };
     (state, why, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, BackendUrl};
+    use crate::id::PoolId;
+
+    #[test]
+    fn the_addresses_of_one_name_have_ids_of_their_own() {
+        let url = BackendUrl { host: "app.example".into(), port: 80 };
+        let plain = config::Backend::new(url);
+        let one = config::Backend { address: Some("[::1]:80".parse().unwrap()), ..plain.clone() };
+        let id_of = |config: &config::Backend| id(&Backend::new(config, PoolId(0), Vec::new(), 1));
+        assert_eq!(
+            (id_of(&plain).as_str(), id_of(&one).as_str()),
+            ("app.example:80", "app.example:80@[::1]:80")
+        );
+    }
 }

@@ -95,7 +95,7 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
         ("/api/backends/none/0/drain", "", 404, "there is default"),
         ("/api/backends/default/7/drain", "", 404, "there is 127.0.0.1:"),
         ("/api/backends/default/0/explode", "", 404, "nothing is here"),
-        ("/api/reload", "", 409, "no configuration file"),
+        ("/api/reload", "{\"now\": true}", 400, "no body"),
     ] {
         let (given, told) = admin.post(target, body);
         let error = told["error"].as_str().expect("an error");
@@ -103,6 +103,22 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
         assert!(error.contains(reason), "{target} {body}: {error}");
     }
     assert_eq!(admin.backends()[0]["state"], "up");
+}
+
+#[test]
+fn a_reload_by_command_takes_the_file_or_says_what_is_wrong_with_it() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let good = std::fs::read_to_string(admin.file()).expect("its file");
+    std::fs::write(admin.file(), format!("nonsense = 1\n{good}")).expect("write");
+    let (status, told) = admin.post("/api/reload", "");
+    assert_eq!(status, 409, "{told}");
+    assert!(told["error"].as_str().is_some_and(|error| error.contains("nonsense")), "{told}");
+    std::fs::write(admin.file(), good).expect("write");
+    let (status, told) = admin.post("/api/reload", "");
+    assert_eq!(status, 200, "{told}");
+    assert!(told["done"].as_str().is_some_and(|done| !done.is_empty()), "{told}");
+    assert_eq!(get(admin.balancer.address, "/").expect("a response").text(), "a");
 }
 
 #[test]

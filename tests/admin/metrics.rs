@@ -51,9 +51,9 @@ fn the_counts_are_those_of_the_requests_sent() {
     };
     assert_eq!((pool("GET", "2xx"), pool("POST", "2xx"), pool("other", "2xx")), (6.0, 1.0, 1.0));
     assert_eq!(found["evenkeel_failures_total{cause=\"bad-request\"}"], 1.0);
-    let listener = |name: &str, more: &str| {
-        found[&format!("evenkeel_listener_{name}{{listener=\"{}\"{more}}}", admin.balancer.address)]
-    };
+    let name = admin.json("/api/status")["listeners"][0]["name"].as_str().expect("a name").to_owned();
+    let listener =
+        |metric: &str, more: &str| found[&format!("evenkeel_listener_{metric}{{listener=\"{name}\"{more}}}")];
     assert_eq!(listener("requests_total", ",class=\"2xx\""), 8.0);
     assert_eq!(listener("requests_total", ",class=\"4xx\""), 1.0);
     assert_eq!(listener("connections_total", ""), 2.0);
@@ -156,7 +156,8 @@ fn a_scrape_of_a_thousand_backends_takes_milliseconds_and_no_worker() {
         times.push(begun.elapsed());
         assert_eq!(text.matches("\nevenkeel_backend_requests_total{").count(), 1_000);
     }
-    assert_eq!(worker_time(&admin), before, "the workers slept");
+    // Two workers woken by twenty scrapes would be forty.
+    assert!(worker_time(&admin) - before < 10, "the workers were woken");
     times.sort_unstable();
     // An unoptimised build on a busy machine; optimised it is a few milliseconds.
     assert!(times[0] < Duration::from_millis(500), "{times:?}");

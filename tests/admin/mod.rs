@@ -1,8 +1,9 @@
 //! The admin listener: status, metrics, the page, commands.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 
 use serde_json::Value;
@@ -34,12 +35,28 @@ fn gated() -> (Backend, Sender<()>) {
 pub(crate) struct Admin {
     pub(crate) balancer: Evenkeel,
     pub(crate) address: SocketAddr,
+    file: File,
 }
 
-/// Turns the admin listener on, on a free loopback port.
-fn with_admin(command: &mut Command, token: Option<&str>) {
-    command.args(["--admin", "127.0.0.1:0"]);
-    token.map(|token| command.env("EVENKEEL_ADMIN_TOKEN", token));
+/// A configuration file that is gone with its test.
+struct File(PathBuf);
+
+impl File {
+    /// One with an admin listener on a free loopback port.
+    fn with_admin(token: Option<&str>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("evenkeel-admin-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let token = token.map(|token| format!("token = \"{token}\"\n")).unwrap_or_default();
+        std::fs::write(&path, format!("[admin]\naddress = \"127.0.0.1:0\"\n{token}")).expect("a file");
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Admin {
@@ -57,8 +74,8 @@ impl Admin {
     #[track_caller]
     fn run(arguments: &[&str], token: Option<&str>) -> Self {
         let mut command = evenkeel();
-        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
-        with_admin(&mut command, token);
+        let file = File::with_admin(token);
+        command.arg("--config").arg(&file.0).args(["--listen", "127.0.0.1:0"]).args(arguments);
         let balancer = Evenkeel::run(command);
         let mut address = None;
         eventually(SOON, "the line that names the admin listener", || {
@@ -67,7 +84,12 @@ impl Admin {
             address = named.find_map(|(_, rest)| rest.trim_end_matches('/').parse().ok());
             address.is_some()
         });
-        Self { balancer, address: address.expect("an address") }
+        Self { balancer, address: address.expect("an address"), file }
+    }
+
+    /// Its configuration file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file.0
     }
 
     /// One request with these field lines, each ending in CRLF, on a connection of its own.
