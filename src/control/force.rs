@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::balance::{Clients, RateLimiter, Table};
 use crate::config::{
-    self, Action, Algorithm, BackendUrl, Config, Key, Listener, RateLimit, Rewrite, RouteTimeouts, Sticky,
-    StickyBy,
+    self, Action, Algorithm, BackendUrl, Config, Key, Listener, RateLimit, Rewrite, Route, RouteTimeouts,
+    Sticky, StickyBy,
 };
 use crate::exchange::{Act, Line, Share, Site, Wanted};
 use crate::id::PoolId;
@@ -16,6 +16,9 @@ use crate::proto::h1::edits::Edits;
 use crate::stats::traffic::Counted;
 use crate::sys;
 use crate::worker::Settings;
+
+/// Counts, for those who ask from other threads.
+pub(super) type Told = Arc<RwLock<Vec<Arc<Counted>>>>;
 
 /// A listener's number, which its connections know it by, and what is there.
 struct Slot {
@@ -26,6 +29,8 @@ struct Slot {
     site: Arc<Site>,
     /// What came in there.
     traffic: Arc<Counted>,
+    /// What took each of its routes, by place.
+    routes: Vec<Arc<Counted>>,
 }
 
 /// What is in force.
@@ -34,7 +39,9 @@ pub(super) struct Force {
     table: Arc<Table>,
     slots: Vec<Slot>,
     /// The counts of those that are open, for those who ask from other threads.
-    traffic: Arc<RwLock<Vec<Arc<Counted>>>>,
+    traffic: Told,
+    /// The counts of their routes.
+    routes: Told,
     settings: Arc<Settings>,
     /// Rate limits with what they have counted, so that a reload does not forget it.
     limiters: Vec<Limiter>,
@@ -78,6 +85,7 @@ impl Force {
             table: Arc::new(Table::new(Vec::new(), workers)),
             slots: Vec::new(),
             traffic: Arc::default(),
+            routes: Arc::default(),
             settings: Arc::default(),
             limiters: Vec::new(),
             workers,
@@ -100,8 +108,13 @@ impl Force {
     }
 
     /// What came in at each listener that is open.
-    pub(super) fn traffic(&self) -> Arc<RwLock<Vec<Arc<Counted>>>> {
+    pub(super) fn traffic(&self) -> Told {
         Arc::clone(&self.traffic)
+    }
+
+    /// What took each route in force.
+    pub(super) fn routes(&self) -> Told {
+        Arc::clone(&self.routes)
     }
 
     /// The addresses listened on, with the ports the kernel chose.
@@ -127,9 +140,11 @@ impl Force {
             self.renew_slot(&config, listener, &ids, &sockets);
         }
         sockets.closed = self.close(&config);
-        let open = self.slots.iter().filter(|slot| !slot.site.leaving);
-        *self.traffic.write().unwrap_or_else(PoisonError::into_inner) =
-            open.map(|slot| Arc::clone(&slot.traffic)).collect();
+        let open = || self.slots.iter().filter(|slot| !slot.site.leaving);
+        let traffic = open().map(|slot| Arc::clone(&slot.traffic)).collect();
+        let routes = open().flat_map(|slot| slot.routes.iter().cloned()).collect();
+        *self.traffic.write().unwrap_or_else(PoisonError::into_inner) = traffic;
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         self.settings = Arc::new(self.renew_settings(&config, fixtures));
         self.config = config;
         Ok(sockets)
@@ -177,11 +192,16 @@ impl Force {
             Some(at) => {
                 let slot = &mut self.slots[at];
                 slot.site = site;
+                let known = std::mem::take(&mut slot.routes);
+                slot.routes = routes(listener, &known, workers);
                 if slot.traffic.name() != name {
                     slot.traffic = new();
                 }
             }
-            None => self.slots.push(Slot { asked: listener.address, bound, site, traffic: new() }),
+            None => {
+                let (traffic, routes) = (new(), routes(listener, &[], workers));
+                self.slots.push(Slot { asked: listener.address, bound, site, traffic, routes });
+            }
         }
     }
 
@@ -219,6 +239,7 @@ impl Force {
             status: Box::new(move || status()),
             sites: self.slots.iter().map(|slot| Arc::clone(&slot.site)).collect(),
             traffic: self.slots.iter().map(|slot| Arc::clone(&slot.traffic)).collect(),
+            routes: self.slots.iter().map(|slot| slot.routes.clone()).collect(),
             measured: config.admin.is_some(),
             error_pages: config.error_pages.clone(),
         }
@@ -303,6 +324,15 @@ fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec
         }
     }
     (config::Pool { backends, ..pool.clone() }, addresses)
+}
+
+/// The counts of a listener's routes; those of a route go on as long as its name does.
+fn routes(listener: &Listener, known: &[Arc<Counted>], workers: usize) -> Vec<Arc<Counted>> {
+    let counts = |route: &Route| {
+        let before = known.iter().find(|known| known.name() == route.name).cloned();
+        before.unwrap_or_else(|| Arc::new(Counted::new(route.name.clone(), String::new(), workers)))
+    };
+    listener.routes.all().iter().map(counts).collect()
 }
 
 fn limiter_name(listener: &Listener, route: &str) -> String {

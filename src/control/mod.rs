@@ -19,7 +19,6 @@ use crate::error::StartError;
 use crate::limits;
 use crate::probe;
 use crate::stats::Block;
-use crate::stats::traffic::Counted;
 use crate::sys;
 use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
@@ -102,8 +101,9 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let admin = match wanted {
         None => None,
         Some(wanted) => {
-            let (table, listeners) = (Arc::clone(&table), force.traffic());
-            let parts = AdminParts { table, crew: Arc::clone(&crew), stats: stats.clone(), listeners };
+            let (table, listeners, routes) = (Arc::clone(&table), force.traffic(), force.routes());
+            let parts =
+                AdminParts { table, crew: Arc::clone(&crew), stats: stats.clone(), listeners, routes };
             let orders = Orders { events: sender.clone(), asks, draining: Arc::clone(&draining) };
             Some(serve_admin(&wanted, parts, orders, began)?)
         }
@@ -133,7 +133,8 @@ struct AdminParts {
     table: Arc<RwLock<Arc<Table>>>,
     crew: Arc<Crew>,
     stats: Vec<Arc<Block>>,
-    listeners: Arc<RwLock<Vec<Arc<Counted>>>>,
+    listeners: force::Told,
+    routes: force::Told,
 }
 
 /// How the admin listener's commands reach this thread.
@@ -150,14 +151,14 @@ fn serve_admin(
     began: Instant,
 ) -> Result<admin::Thread, StartError> {
     let Orders { events, asks, draining } = orders;
-    let AdminParts { table, crew, stats, listeners } = parts;
+    let AdminParts { table, crew, stats, listeners, routes } = parts;
     let (is_draining, stop) = (Arc::clone(&draining), events.clone());
     let sources = admin::Sources {
         token: wanted.token.clone(),
         began,
         table: Box::new(move || Arc::clone(&table.read().unwrap_or_else(PoisonError::into_inner))),
         listeners: Box::new(move || listeners.read().unwrap_or_else(PoisonError::into_inner).clone()),
-        routes: Box::new(Vec::new),
+        routes: Box::new(move || routes.read().unwrap_or_else(PoisonError::into_inner).clone()),
         workers: stats,
         connections: Box::new(move || crew.open().collect()),
         draining: Box::new(move || is_draining.load(Relaxed)),

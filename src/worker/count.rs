@@ -2,6 +2,7 @@
 //! one writer. Nothing is counted where nobody can ask for it.
 
 use super::connection::Flight;
+use super::generation::Place;
 use super::pump::Pump;
 use crate::exchange::Cause;
 use crate::slab::Key;
@@ -40,6 +41,7 @@ impl<N: Net> Pump<N> {
         }
         if let Some(flight) = self.flight_of(key) {
             self.table.pool(flight.pool).tally(self.worker).came_in(bytes);
+            self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).came_in(bytes));
         }
     }
 
@@ -51,6 +53,7 @@ impl<N: Net> Pump<N> {
         }
         if let Some(flight) = self.flight_of(key) {
             self.table.pool(flight.pool).tally(self.worker).went_out(bytes);
+            self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).went_out(bytes));
         }
     }
 
@@ -112,6 +115,14 @@ impl<N: Net> Pump<N> {
         if let (true, Some(flight)) = (self.settings.measured, flight.and_then(|f| self.flights.get(f))) {
             let tally = self.table.pool(flight.pool).tally(self.worker);
             tally.answer(usize::from(flight.method), status);
+            self.count_route(flight.place, status);
+        }
+    }
+
+    /// An answer goes to a request that took this route.
+    pub(super) fn count_route(&self, place: Place, status: u16) {
+        if let (true, Some(route)) = (self.settings.measured, self.route(place)) {
+            route.by(self.worker).answer(status);
         }
     }
 

@@ -75,6 +75,7 @@ impl<N: Net> Pump<N> {
                 Ok(stream) => stream,
                 Err(error) => {
                     target.disconnect();
+                    target.tally(self.worker).connect_failure();
                     if is_shortage(&error) {
                         return Err(Cause::Shortage);
                     }

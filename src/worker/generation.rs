@@ -10,6 +10,7 @@ use crate::exchange::Line;
 use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::slab::Key;
+use crate::stats::traffic::Counted;
 use crate::transport::Net;
 
 /// Where an exchange finds its line.
@@ -28,10 +29,15 @@ pub(super) struct Past {
     flights: usize,
 }
 
+/// The settings that an exchange began with.
+fn settings<'s>(settings: &'s Settings, past: &'s [Past], place: Place) -> &'s Settings {
+    let found = past.iter().find(|past| past.generation == place.generation);
+    found.map_or(settings, |past| &past.settings)
+}
+
 /// The line of an exchange, in the settings that it began with.
 pub(super) fn line<'s>(settings: &'s Settings, past: &'s [Past], place: Place) -> &'s Line {
-    let found = past.iter().find(|past| past.generation == place.generation);
-    let settings = found.map_or(settings, |past| &past.settings);
+    let settings = self::settings(settings, past, place);
     &settings.sites[usize::from(place.site)].lines[place.line as usize]
 }
 
@@ -44,6 +50,13 @@ impl<N: Net> Pump<N> {
     /// The line of an exchange.
     pub(super) fn line(&self, flight: Key) -> &Line {
         line(&self.settings, &self.past, self.flights[flight].place)
+    }
+
+    /// Where the route of an exchange is counted; nowhere if it took none.
+    pub(super) fn route(&self, place: Place) -> Option<&Counted> {
+        let settings = settings(&self.settings, &self.past, place);
+        let routes = settings.routes.get(usize::from(place.site))?;
+        routes.get(place.line as usize).map(|route| &**route)
     }
 
     /// An exchange is over; settings that it was the last to use go with it.

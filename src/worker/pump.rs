@@ -32,6 +32,8 @@ pub struct Settings {
     pub sites: Vec<Arc<Site>>,
     /// What came in at each of these.
     pub traffic: Vec<Arc<Counted>>,
+    /// What took each route of these, by its place there.
+    pub routes: Vec<Vec<Arc<Counted>>>,
     /// There is an admin listener to tell what listeners, pools and backends have done.
     pub measured: bool,
     /// Bodies of our own error replies; of several for one status the first counts.
@@ -59,6 +61,7 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             sites: vec![Arc::new(Site::to_pool(PoolId(0)))],
             traffic: vec![Arc::new(Counted::new(String::new(), String::new(), 1))],
+            routes: Vec::new(),
             measured: false,
             error_pages: Vec::new(),
             status_path: None,

@@ -175,6 +175,7 @@ impl<N: Net> Pump<N> {
                 return self.reply_nobody(scratch, key, exchange);
             }
         };
+        self.count_route(self.place(key, line), reply.status);
         self.reply(scratch, key, &reply, exchange)
     }
 

@@ -38,7 +38,8 @@ fn a_key_has_one_backend_over_workers_restarts_and_instances() {
     let backends = named(NAMES);
     let mut reversed: Vec<String> = backends.iter().map(Backend::url).collect();
     reversed.reverse();
-    let cases: [(&str, fn(&mut Client, usize) -> String); 3] = [
+    type Ask = fn(&mut Client, usize) -> String;
+    let cases: [(&str, Ask); 3] = [
         ("hash", by_uri),
         ("hash --hash-key header:x-user", by_field),
         ("hash --hash-key cookie:id", by_cookie),

@@ -77,8 +77,8 @@ pub fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        200..=299 => "Success",
-        300..=399 => "Redirection",
+        other if other < 300 => "Success",
+        other if other < 400 => "Redirection",
         _ => "Error",
     }
 }
