@@ -5,6 +5,7 @@ mod capacity;
 mod hash;
 mod held;
 mod queue;
+mod sticky;
 
 use std::net::SocketAddr;
 
