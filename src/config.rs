@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::limits;
 
 pub use address::{doubled_listen, parse_backends, parse_listen};
-pub use changes::changes;
+pub use changes::{changes, keep_fixed};
 pub use health::{Check, Health, HttpCheck};
 pub use listener::{AccessLog, Admin, ErrorPage, Listener, LogFormat, Mode};
 pub use message::{

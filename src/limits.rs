@@ -185,6 +185,9 @@ pub const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 pub const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Reloads that may be asked for while one is at work.
 pub const RELOADS: usize = 16;
+/// A listener that was closed by a reload leads where it led for this long and the time for a head: an exchange
+/// that was under way may be followed by one more request.
+pub const CLOSED_PATIENCE: Duration = Duration::from_secs(30);
 /// Names looked up side by side.
 pub const LOOKUPS: usize = 64;
 /// Addresses kept of one backend's name.

@@ -26,7 +26,7 @@ fn assert_one_line(arguments: &[&str], output: &Output, named: &[&str]) {
 }
 
 /// A free port below those that the kernel hands out by itself, so that nobody else gets it meanwhile.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 20_000 + (std::process::id() % 10_000) as u16;

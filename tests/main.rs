@@ -26,6 +26,7 @@ mod limits;
 mod panics;
 mod pipelining;
 mod readme;
+mod reload;
 mod round_robin;
 mod status;
 mod timeouts;

@@ -1,6 +1,6 @@
 //! What differs between two configurations, for the log of a reload.
 
-use super::{Backend, Config, Listener, Pool};
+use super::{Backend, Config, Limits, Listener, Pool};
 
 /// The differences, a line each, and the names of those that only a restart can bring.
 #[must_use]
@@ -17,7 +17,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
     }
     for (name, differs) in [
         ("timeouts", format!("{:?}", old.timeouts) != format!("{:?}", new.timeouts)),
-        ("limits", format!("{:?}", old.limits) != format!("{:?}", new.limits)),
+        ("limits", format!("{:?}", old.limits) != format!("{:?}", keep_fixed(old, new.clone()).limits)),
         ("rate_limit", old.rate_limit != new.rate_limit),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("status_path", old.status_path != new.status_path),
@@ -29,6 +29,19 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
     listeners(&old.listeners, &new.listeners, &mut lines);
     pools(&old.pools, &new.pools, &mut lines);
     (lines, fixed)
+}
+
+/// A configuration without what only a restart can bring: there it is as the process runs.
+#[must_use]
+pub fn keep_fixed(running: &Config, next: Config) -> Config {
+    Config {
+        workers: running.workers,
+        pin: running.pin,
+        busy_poll: running.busy_poll,
+        admin: running.admin.clone(),
+        limits: Limits { connections: running.limits.connections, ..next.limits },
+        ..next
+    }
 }
 
 fn listeners(old: &[Listener], new: &[Listener], lines: &mut Vec<String>) {

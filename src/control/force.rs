@@ -27,6 +27,8 @@ struct Slot {
     /// As bound.
     bound: SocketAddr,
     site: Arc<Site>,
+    /// When it was closed, in milliseconds since the process began; `None`: it is open.
+    left: Option<u64>,
     /// What came in there.
     traffic: Arc<Counted>,
     /// What took each of its routes, by place.
@@ -119,8 +121,7 @@ impl Force {
 
     /// The addresses listened on, with the ports the kernel chose.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let open = self.slots.iter().filter(|slot| !slot.site.leaving);
-        open.map(|slot| slot.bound).collect()
+        self.slots.iter().filter(|slot| slot.left.is_none()).map(|slot| slot.bound).collect()
     }
 
     /// Makes a configuration the one in force, or leaves everything as it is where a listener cannot be opened.
@@ -132,15 +133,14 @@ impl Force {
         now: u64,
     ) -> Result<Sockets, Refused> {
         let mut sockets = self.open(&config)?;
-        let pools = config.pools.iter().map(|pool| resolved(pool, resolve)).collect();
-        let (table, ids) = self.table.renew(pools, self.workers, now);
-        self.table = Arc::new(table);
+        let ids = self.renew_table(&config, resolve, now);
+        self.forget_closed(now);
         self.renew_limiters(&config);
         for listener in &config.listeners {
             self.renew_slot(&config, listener, &ids, &sockets);
         }
-        sockets.closed = self.close(&config);
-        let open = || self.slots.iter().filter(|slot| !slot.site.leaving);
+        sockets.closed = self.close(&config, now);
+        let open = || self.slots.iter().filter(|slot| slot.left.is_none());
         let traffic = open().map(|slot| Arc::clone(&slot.traffic)).collect();
         let routes = open().flat_map(|slot| slot.routes.iter().cloned()).collect();
         *self.traffic.write().unwrap_or_else(PoisonError::into_inner) = traffic;
@@ -150,22 +150,58 @@ impl Force {
         Ok(sockets)
     }
 
-    fn slot(&self, asked: SocketAddr) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.asked == asked && !slot.site.leaving)
+    /// Takes over the addresses that names stand for now; all else stays as it is.
+    pub(super) fn rename(&mut self, resolve: Resolve<'_>, now: u64) {
+        let config = self.config.clone();
+        self.renew_table(&config, resolve, now);
     }
 
-    /// Opens the listeners that are not open; their numbers are those behind the present ones.
+    fn renew_table(&mut self, config: &Config, resolve: Resolve<'_>, now: u64) -> Vec<PoolId> {
+        let closed = self.slots.iter().filter(|slot| slot.left.is_some());
+        let held: Vec<PoolId> = closed.flat_map(|slot| slot.site.pools()).collect();
+        self.table.pools().iter().for_each(|pool| pool.hold(held.contains(&pool.id())));
+        let pools = config.pools.iter().map(|pool| resolved(pool, resolve)).collect();
+        let (table, ids) = self.table.renew(pools, self.workers, now);
+        self.table = Arc::new(table);
+        ids
+    }
+
+    /// A listener that was closed leads where it led until all that came to it must have brought its request. What
+    /// that may be given is held until the next reload: by then no worker knows of it.
+    fn forget_closed(&mut self, now: u64) {
+        let patience = (self.config.timeouts.head + limits::CLOSED_PATIENCE).as_millis() as u64;
+        for slot in &mut self.slots {
+            if slot.left.is_some_and(|left| now >= left + patience) {
+                slot.site = Arc::new(Site {
+                    leaving: true,
+                    local: slot.site.local.clone(),
+                    routes: config::Routes::default(),
+                    lines: [Line { action: Act::Nobody, ..Line::to_pool(PoolId(0)) }].into(),
+                });
+            }
+        }
+    }
+
+    /// The number of a listener that was there before, open or closed.
+    fn slot(&self, asked: SocketAddr) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.asked == asked)
+    }
+
+    /// Opens the listeners that are not open; their numbers are those they had, or those behind the present ones.
     fn open(&self, config: &Config) -> Result<Sockets, Refused> {
-        let mut sockets = Sockets::default();
+        let (mut sockets, mut new) = (Sockets::default(), 0);
         for listener in &config.listeners {
             let address = listener.address;
-            if self.slot(address).is_none() {
+            let known = self.slot(address);
+            if known.is_none_or(|at| self.slots[at].left.is_some()) {
                 let same_port =
                     |other: &Listener| other.address.is_ipv4() && other.address.port() == address.port();
                 let only_v6 = config.listeners.iter().any(same_port);
                 let opened = sys::socket::listen(address, only_v6, self.workers);
                 let opened = opened.map_err(|error| (address, error))?;
-                sockets.opened.push(((self.slots.len() + sockets.opened.len()) as u16, opened));
+                let number = known.unwrap_or(self.slots.len() + new);
+                new += usize::from(known.is_none());
+                sockets.opened.push((number as u16, opened));
             }
         }
         Ok(sockets)
@@ -173,15 +209,11 @@ impl Force {
 
     fn renew_slot(&mut self, config: &Config, listener: &Listener, ids: &[PoolId], sockets: &Sockets) {
         let known = self.slot(listener.address);
-        let bound = match known {
-            Some(at) => self.slots[at].bound,
-            None => {
-                let mut opened = sockets.opened.iter();
-                let own = opened.find(|(number, _)| usize::from(*number) == self.slots.len());
-                let bound = own.and_then(|(_, sockets)| sockets.first()?.local_addr().ok());
-                bound.unwrap_or(listener.address)
-            }
-        };
+        let number = known.unwrap_or(self.slots.len());
+        let mut opened = sockets.opened.iter();
+        let own = opened.find(|(opened, _)| usize::from(*opened) == number);
+        let bound = own.and_then(|(_, sockets)| sockets.first()?.local_addr().ok());
+        let bound = bound.or(known.map(|at| self.slots[at].bound)).unwrap_or(listener.address);
         let site = Arc::new(self.site(config, listener, bound, ids));
         let workers = self.workers;
         // One without a name of its own goes by its address, with the port that the kernel chose.
@@ -191,7 +223,7 @@ impl Force {
         match known {
             Some(at) => {
                 let slot = &mut self.slots[at];
-                slot.site = site;
+                (slot.site, slot.bound, slot.left) = (site, bound, None);
                 let known = std::mem::take(&mut slot.routes);
                 slot.routes = routes(listener, &known, workers);
                 if slot.traffic.name() != name {
@@ -200,24 +232,25 @@ impl Force {
             }
             None => {
                 let (traffic, routes) = (new(), routes(listener, &[], workers));
-                self.slots.push(Slot { asked: listener.address, bound, site, traffic, routes });
+                self.slots.push(Slot { asked: listener.address, bound, site, left: None, traffic, routes });
             }
         }
     }
 
-    /// The listeners that are not configured any more. Their numbers are not used again: a process is not reloaded
-    /// with ever new addresses.
-    fn close(&mut self, config: &Config) -> Vec<u16> {
+    /// The listeners that are not configured any more. Their numbers are kept for their addresses: a process is not
+    /// reloaded with ever new ones.
+    fn close(&mut self, config: &Config, now: u64) -> Vec<u16> {
         let mut closed = Vec::new();
         for (number, slot) in self.slots.iter_mut().enumerate() {
             let stays = config.listeners.iter().any(|listener| listener.address == slot.asked);
-            if !stays && !slot.site.leaving {
+            if !stays && slot.left.is_none() {
                 closed.push(number as u16);
+                slot.left = Some(now);
                 slot.site = Arc::new(Site {
                     leaving: true,
                     local: slot.site.local.clone(),
-                    routes: config::Routes::default(),
-                    lines: [Line { action: Act::Nobody, ..Line::to_pool(PoolId(0)) }].into(),
+                    routes: slot.site.routes.clone(),
+                    lines: Arc::clone(&slot.site.lines),
                 });
             }
         }

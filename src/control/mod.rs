@@ -8,13 +8,13 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::admin;
 use crate::balance::Table;
-use crate::config::{Admin, Config, changes};
+use crate::config::{self, Admin, Config, changes};
 use crate::error::StartError;
 use crate::limits;
 use crate::probe;
@@ -58,6 +58,9 @@ pub struct Running {
     events: Receiver<Event>,
     began: Instant,
     probe: probe::Thread,
+    /// Where workers say that they have taken what they were told last, and how many have not.
+    dones: Receiver<()>,
+    awaited: usize,
     draining: Arc<AtomicBool>,
     /// Reloads that somebody waits to hear of.
     reloads: Receiver<Sender<Result<String, String>>>,
@@ -73,7 +76,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let renamed = sender.clone();
     let names = Names::start(config.resolve_interval, move || drop(renamed.send(Event::Renamed)))
         .map_err(|e| StartError::System("cannot start the resolver", e))?;
-    names.follow(urls(&config), config.resolve_interval);
+    names.follow(urls(&config));
     let stats: Vec<_> = (0..config.workers).map(|_| Arc::new(Block::default())).collect();
     let (crew_cell, table) = (Arc::new(OnceLock::<Arc<Crew>>::new()), Arc::new(RwLock::default()));
     let fixtures = Fixtures {
@@ -122,6 +125,8 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         events,
         began,
         probe,
+        dones: never(),
+        awaited: 0,
         draining,
         reloads,
         _admin: admin,
@@ -342,39 +347,68 @@ impl Running {
     }
 
     fn try_reload(&mut self) -> Result<String, String> {
+        let settled = self.is_settled();
         let Some(source) = &self.source else {
             return Err("no configuration file to read: this process was started without --config".to_owned());
         };
+        if !settled {
+            return Err("a worker has not taken the configuration before it yet".to_owned());
+        }
         let config = source()?;
         let (changed, fixed) = changes(self.force.config(), &config);
-        self.names.follow(urls(&config), config.resolve_interval);
-        if let Err((address, error)) = self.follow(config) {
-            self.names.follow(urls(self.force.config()), self.force.config().resolve_interval);
-            return Err(format!("cannot listen on {address}: {error}"));
-        }
+        let config = config::keep_fixed(self.force.config(), config);
+        self.names.follow(urls(&config));
+        let before = self.force.addresses();
+        let followed = self.follow(config);
+        let now = self.force.config();
+        self.names.forget_others(urls(now), now.resolve_interval);
+        followed.map_err(|(address, error)| format!("cannot listen on {address}: {error}"))?;
         fixed.iter().for_each(|what| log::warn!("{what} changes with a restart only"));
         changed.iter().for_each(|line| log::info!("reload: {line}"));
+        for address in self.force.addresses().iter().filter(|address| !before.contains(address)) {
+            log::info!("listening on {address}");
+        }
         Ok(format!("reloaded: {}", count(changed.len() as u64, "change")))
     }
 
     /// Takes over the addresses that names stand for now.
     fn rename(&mut self) {
-        let config = self.force.config().clone();
-        if let Err((address, error)) = self.follow(config) {
-            log::error!("cannot listen on {address}: {error}");
+        if !self.is_settled() {
+            log::warn!("addresses are taken over later: a worker has not taken those before them yet");
+            return;
         }
+        let names = Arc::clone(&self.names);
+        self.force.rename(&|url| names.addresses(url), self.now());
+        self.tell(Sockets::default());
     }
 
-    /// Puts a configuration in force, and waits until every worker has it: the next step may use numbers again
-    /// that this one has given up.
+    /// Puts a configuration in force.
     fn follow(&mut self, config: Config) -> Result<(), force::Refused> {
-        let now = self.began.elapsed().as_millis() as u64;
-        let names = Arc::clone(&self.names);
-        let sockets = self.force.follow(config, &|url| names.addresses(url), &self.fixtures, now.max(1))?;
+        let (names, now) = (Arc::clone(&self.names), self.now());
+        let sockets = self.force.follow(config, &|url| names.addresses(url), &self.fixtures, now)?;
+        self.tell(sockets);
+        Ok(())
+    }
+
+    /// Milliseconds since the process began; 0 is before that.
+    fn now(&self) -> u64 {
+        (self.began.elapsed().as_millis() as u64).max(1)
+    }
+
+    /// Every worker has what it was told last: the next step may use numbers again that the one before it has given
+    /// up.
+    fn is_settled(&mut self) -> bool {
+        self.awaited -= self.dones.try_iter().take(self.awaited).count();
+        self.awaited == 0
+    }
+
+    /// Tells all threads what is in force, and waits until every worker has it.
+    fn tell(&mut self, sockets: Sockets) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(self.force.table());
         self.probe.replace(Arc::clone(self.force.table()));
         let Sockets { opened, closed } = sockets;
         let (done, dones) = bounded(self.count);
+        (self.dones, self.awaited) = (dones, self.count);
         let renewals = by_worker(opened, self.count).into_iter().map(|opened| Renewal {
             table: Arc::clone(self.force.table()),
             settings: Arc::clone(self.force.settings()),
@@ -387,16 +421,16 @@ impl Running {
         }
         drop(done);
         let deadline = Instant::now() + limits::RELOAD_PATIENCE;
-        for _ in 0..self.count {
-            if dones.recv_deadline(deadline).is_err() {
-                log::error!(
-                    "a worker has not taken the new configuration within {:?}",
-                    limits::RELOAD_PATIENCE
-                );
-                break;
+        while self.awaited > 0 {
+            match self.dones.recv_deadline(deadline) {
+                Ok(()) => self.awaited -= 1,
+                Err(_) => {
+                    let patience = limits::RELOAD_PATIENCE;
+                    log::error!("a worker has not taken the new configuration within {patience:?}");
+                    break;
+                }
             }
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turning the names of backends into addresses, off every thread that must not wait, again and again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -38,15 +38,12 @@ impl Names {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets which names are looked up, how often, and waits for those that are new, within limits: a name server
-    /// that does not answer must not keep a run from starting.
-    pub(super) fn follow(&self, urls: impl Iterator<Item = BackendUrl>, every: Duration) {
+    /// Has these looked up too, and waits for those that are new, within limits: a name server that does not answer
+    /// must not keep a run from starting.
+    pub(super) fn follow(&self, urls: impl Iterator<Item = BackendUrl>) {
         let mut known = self.lock();
-        known.every = every;
-        let mut before = std::mem::take(&mut known.addresses);
         for url in urls.filter(|url| literal(url).is_none()) {
-            let last = before.remove(&url).unwrap_or_default();
-            known.addresses.insert(url, last);
+            known.addresses.entry(url).or_default();
         }
         self.news.notify_all();
         let deadline = Instant::now() + limits::RESOLVE_PATIENCE;
@@ -54,6 +51,15 @@ impl Names {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
             known = self.news.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Has no others looked up than these, and how often that is.
+    pub(super) fn forget_others(&self, urls: impl Iterator<Item = BackendUrl>, every: Duration) {
+        let urls: HashSet<BackendUrl> = urls.collect();
+        let mut known = self.lock();
+        known.every = every;
+        known.addresses.retain(|url, _| urls.contains(url));
+        self.news.notify_all();
     }
 
     /// The addresses of a backend as last heard; none while its name does not resolve.

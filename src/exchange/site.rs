@@ -16,10 +16,11 @@ pub struct Site {
     pub routes: Routes,
     /// Its address as text, for requests that name no host.
     pub local: String,
-    /// It is no longer listened on: its connections end with the exchange that they have.
+    /// It is no longer listened on: its connections end with the exchange that they have, or the next one if that has
+    /// begun to come.
     pub leaving: bool,
     /// What becomes of it, by its route's place in [`Routes::all`], and last what becomes of all others.
-    pub lines: Box<[Line]>,
+    pub lines: Arc<[Line]>,
 }
 
 /// What becomes of the requests of one route.
@@ -107,6 +108,15 @@ impl Site {
     pub fn to_pool(pool: PoolId) -> Self {
         let lines = [Line::to_pool(pool)].into();
         Self { routes: Routes::default(), local: "localhost".to_owned(), leaving: false, lines }
+    }
+
+    /// The pools that its requests may go to, some more than once.
+    pub fn pools(&self) -> impl Iterator<Item = PoolId> {
+        let shares = self.lines.iter().flat_map(|line| match &line.action {
+            Act::Pools(shares) => &**shares,
+            Act::Redirect(_) | Act::Fixed(_) | Act::Nobody => &[],
+        });
+        shares.map(|share| share.pool)
     }
 
     /// The place of the line that a request takes.

@@ -72,16 +72,22 @@ impl<N: Net> Pump<N> {
 
     /// Takes over new settings and a new table, in which whatever goes on has kept its number.
     pub fn replace(&mut self, table: Arc<Table>, settings: Arc<Settings>) {
+        if !Arc::ptr_eq(&self.settings, &settings) {
+            self.renew_settings(settings);
+        }
+        let before = std::mem::replace(&mut self.table, table);
+        self.renew_backends(&before);
+        self.renew_pools(&before);
+        self.close_left_behind();
+    }
+
+    fn renew_settings(&mut self, settings: Arc<Settings>) {
         let flights = self.flights.len() - self.past.iter().map(|past| past.flights).sum::<usize>();
         let settings = std::mem::replace(&mut self.settings, settings);
         if flights > 0 {
             self.past.push(Past { generation: self.generation, settings, flights });
         }
         self.generation = self.generation.wrapping_add(1);
-        let before = std::mem::replace(&mut self.table, table);
-        self.renew_backends(&before);
-        self.renew_pools(&before);
-        self.close_left_behind();
     }
 
     fn renew_backends(&mut self, before: &Table) {

@@ -68,11 +68,6 @@ impl Live {
         assert!(said.iter().any(|line| line.contains("] reloaded: ")), "{}", said.join("\n"));
         said
     }
-
-    /// Where it listened last that a line says so.
-    pub(crate) fn latest_address(&self) -> std::net::SocketAddr {
-        *self.balancer.addresses().last().expect("an address")
-    }
 }
 
 impl Drop for Live {
@@ -120,7 +115,9 @@ fn each_difference_is_logged_and_in_force() {
     eventually(SOON, "the route is taken", || get(address, "/c").is_ok_and(|r| r.text() == "c"));
     assert_eq!(get(address, "/").expect("a response").text(), "b");
 
-    let said = live.reload(&(listener("web", "two") + &pool("two", [&c]) + "status_path = \"/x\"\n"));
+    let said =
+        live.reload(&("status_path = \"/x\"\n".to_owned() + &listener("web", "two") + &pool("two", [&c])));
+    says(&said, "reload: status_path changed");
     says(&said, "listener web: name or pool changed");
     says(&said, "reload: pool one removed");
     assert_eq!(get(address, "/").expect("a response").text(), "c");
