@@ -1,6 +1,6 @@
 //! What differs between two configurations, for the log of a reload.
 
-use super::{Backend, Config, Limits, Listener, Pool};
+use super::{Action, Backend, Config, Limits, Listener, Pool, Route};
 
 /// The differences, a line each, and the names of those that only a restart can bring.
 #[must_use]
@@ -19,6 +19,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("timeouts", format!("{:?}", old.timeouts) != format!("{:?}", new.timeouts)),
         ("limits", format!("{:?}", old.limits) != format!("{:?}", keep_fixed(old, new.clone()).limits)),
         ("rate_limit", old.rate_limit != new.rate_limit),
+        ("resolve_interval", old.resolve_interval != new.resolve_interval),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("status_path", old.status_path != new.status_path),
         ("trust_forwarded", format!("{:?}", old.trust) != format!("{:?}", new.trust)),
@@ -26,7 +27,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
     ] {
         lines.extend(differs.then(|| format!("{name} changed")));
     }
-    listeners(&old.listeners, &new.listeners, &mut lines);
+    listeners(old, new, &mut lines);
     pools(&old.pools, &new.pools, &mut lines);
     (lines, fixed)
 }
@@ -44,39 +45,56 @@ pub fn keep_fixed(running: &Config, next: Config) -> Config {
     }
 }
 
-fn listeners(old: &[Listener], new: &[Listener], lines: &mut Vec<String>) {
-    let find = |all: &[Listener], of: &Listener| all.iter().position(|l| l.address == of.address);
-    for listener in new {
+fn listeners(old: &Config, new: &Config, lines: &mut Vec<String>) {
+    let find = |all: &Config, of: &Listener| all.listeners.iter().position(|l| l.address == of.address);
+    for listener in &new.listeners {
         let name = &listener.name;
-        match find(old, listener) {
-            None => lines.push(format!("listener {name} added on {}", listener.address)),
-            Some(at) => {
-                let before = &old[at];
-                if (before.pool, &before.name) != (listener.pool, name) {
-                    lines.push(format!("listener {name}: name or pool changed"));
-                }
-                routes(before, listener, lines);
-            }
+        let Some(at) = find(old, listener) else {
+            lines.push(format!("listener {name} added on {}", listener.address));
+            continue;
+        };
+        let before = &old.listeners[at];
+        if before.name != *name {
+            lines.push(format!("listener {}: is now called {name}", before.name));
         }
+        let pool = |config: &Config, listener: &Listener| Some(config.pools[listener.pool?].name.clone());
+        if pool(old, before) != pool(new, listener) {
+            lines.push(format!("listener {name}: pool changed"));
+        }
+        routes((old, before), (new, listener), lines);
     }
-    let gone = old.iter().filter(|listener| find(new, listener).is_none());
+    let gone = old.listeners.iter().filter(|listener| find(new, listener).is_none());
     lines
         .extend(gone.map(|listener| format!("listener {} removed from {}", listener.name, listener.address)));
 }
 
-fn routes(old: &Listener, new: &Listener, lines: &mut Vec<String>) {
-    let (before, after) = (old.routes.all(), new.routes.all());
-    for route in after {
-        match before.iter().find(|other| other.name == route.name) {
-            None => lines.push(format!("listener {}: route {} added", new.name, route.name)),
-            Some(other) if other != route => {
-                lines.push(format!("listener {}: route {} changed", new.name, route.name));
-            }
-            Some(_) => {}
-        }
+fn routes((old, before): (&Config, &Listener), (new, after): (&Config, &Listener), lines: &mut Vec<String>) {
+    let (befores, afters) = (before.routes.all(), after.routes.all());
+    for route in afters {
+        let known = befores.iter().find(|other| other.name == route.name);
+        let what = match known {
+            None => "added",
+            Some(known) if named(old, known) != named(new, route) => "changed",
+            Some(_) => continue,
+        };
+        lines.push(format!("listener {}: route {} {what}", after.name, route.name));
     }
-    let gone = before.iter().filter(|route| !after.iter().any(|other| other.name == route.name));
-    lines.extend(gone.map(|route| format!("listener {}: route {} removed", new.name, route.name)));
+    let gone = befores.iter().filter(|route| !afters.iter().any(|other| other.name == route.name));
+    lines.extend(gone.map(|route| format!("listener {}: route {} removed", after.name, route.name)));
+}
+
+/// A route with its pools by name: their places may be others in another file.
+fn named<'c>(config: &'c Config, route: &Route) -> (Vec<(&'c str, u32)>, Route) {
+    let name = |pool: usize| config.pools[pool].name.as_str();
+    let (pools, action) = match &route.action {
+        Action::Pool(pool) => (vec![(name(*pool), 1)], Action::Pool(0)),
+        Action::Split(shares) => {
+            let pools = shares.iter().map(|&(pool, share)| (name(pool), share));
+            (pools.collect(), Action::Split(Vec::new()))
+        }
+        other => (Vec::new(), other.clone()),
+    };
+    (pools, Route { action, ..route.clone() })
 }
 
 fn pools(old: &[Pool], new: &[Pool], lines: &mut Vec<String>) {
@@ -112,4 +130,143 @@ fn backends(old: &[Backend], new: &[Backend], of: &dyn Fn(&str) -> String, lines
     }
     let gone = old.iter().filter(|backend| !new.iter().any(|other| other.url == backend.url));
     lines.extend(gone.map(|backend| of(&format!("backend {} removed", backend.url))));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::file;
+    use super::*;
+
+    const FILE: &str = r#"
+        workers = 2
+        [[listener]]
+        name = "web"
+        address = "127.0.0.1:80"
+        pool = "app"
+        [[listener.route]]
+        name = "api"
+        path_prefix = "/api"
+        pool = "api"
+        [[listener.route]]
+        name = "part"
+        path = "/part"
+        split = { app = 9, api = 1 }
+        [[pool]]
+        name = "app"
+        [[pool.backend]]
+        url = "a:1"
+        weight = 3
+        [[pool.backend]]
+        url = "b:1"
+        [[pool]]
+        name = "api"
+        [[pool.backend]]
+        url = "c:1"
+    "#;
+
+    fn read(text: &str) -> Config {
+        match file::load(Path::new("lb.toml"), text) {
+            Ok((loaded, _)) => loaded.config,
+            Err(report) => panic!("{report}"),
+        }
+    }
+
+    /// What a change of the file is said to change.
+    #[track_caller]
+    fn said(from: &str, to: &str) -> Vec<String> {
+        assert!(FILE.contains(from), "{from}");
+        changes(&read(FILE), &read(&FILE.replacen(from, to, 1))).0
+    }
+
+    #[test]
+    fn nothing_changed_is_no_line() {
+        let (lines, fixed) = changes(&read(FILE), &read(FILE));
+        assert!(lines.is_empty() && fixed.is_empty(), "{lines:?} {fixed:?}");
+    }
+
+    #[test]
+    fn each_change_is_a_line_that_names_it() {
+        let top = |line: &str| said("workers = 2", &format!("workers = 2\n{line}"));
+        for (line, name) in [
+            ("timeouts = { idle = \"1s\" }", "timeouts"),
+            ("limits = { max_body = 9 }", "limits"),
+            ("rate_limit = { requests = 1 }", "rate_limit"),
+            ("resolve_interval = \"1s\"", "resolve_interval"),
+            ("drain_timeout = \"1s\"", "drain_timeout"),
+            ("status_path = \"/x\"", "status_path"),
+            ("trust_forwarded = [\"10.0.0.1\"]", "trust_forwarded"),
+        ] {
+            assert_eq!(top(line), [format!("{name} changed")]);
+        }
+        let cases = [
+            ("\"web\"", "\"www\"", "listener web: is now called www"),
+            ("pool = \"app\"", "pool = \"api\"", "listener web: pool changed"),
+            ("prefix = \"/api\"", "prefix = \"/v2\"", "listener web: route api changed"),
+            ("pool = \"api\"", "pool = \"app\"", "listener web: route api changed"),
+            ("app = 9", "app = 8", "listener web: route part changed"),
+            ("weight = 3", "weight = 4", "pool app: backend http://a:1: weight 3 is now 4"),
+            ("weight = 3", "backup = true\nweight = 3", "pool app: backend http://a:1 changed"),
+            (
+                "name = \"app\"\n        [[pool.",
+                "name = \"app\"\nslow_start = 5\n[[pool.",
+                "pool app: settings changed",
+            ),
+        ];
+        for (from, to, line) in cases {
+            assert_eq!(said(from, to), [line], "{from}");
+        }
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_named() {
+        assert_eq!(
+            said("url = \"b:1\"", "url = \"d:1\""),
+            ["pool app: backend http://d:1 added", "pool app: backend http://b:1 removed"]
+        );
+        assert_eq!(
+            said("127.0.0.1:80", "127.0.0.1:81"),
+            ["listener web added on 127.0.0.1:81", "listener web removed from 127.0.0.1:80"]
+        );
+        assert_eq!(
+            said("name = \"part\"", "name = \"rest\""),
+            ["listener web: route rest added", "listener web: route part removed"]
+        );
+        let renamed = FILE
+            .replace("\"api\"\n        [[pool.", "\"x\"\n[[pool.")
+            .replace("pool = \"api\"", "pool = \"x\"");
+        let renamed = renamed.replace("api = 1", "x = 1");
+        let lines = changes(&read(FILE), &read(&renamed)).0;
+        let routes = ["api", "part"].map(|route| format!("listener web: route {route} changed"));
+        assert_eq!(
+            lines,
+            [&routes[..], &["pool x added".to_owned(), "pool api removed".to_owned()]].concat()
+        );
+    }
+
+    #[test]
+    fn the_order_of_the_pools_says_nothing() {
+        let (before, pools) = FILE.split_once("[[pool]]").expect("pools");
+        let (one, other) = pools.split_once("[[pool]]").expect("two of them");
+        let turned = format!("{before}[[pool]]{other}[[pool]]{one}");
+        let (lines, fixed) = changes(&read(FILE), &read(&turned));
+        assert!(lines.is_empty() && fixed.is_empty(), "{lines:?} {fixed:?}");
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_kept() {
+        let text = "workers = 3\npin = true\nbusy_poll = true\nadmin = { address = \"127.0.0.1:9\" }\n\
+                    limits = { max_connections = 7, max_headers = 9 }";
+        let (running, next) = (read(FILE), read(&FILE.replace("workers = 2", text)));
+        let (lines, fixed) = changes(&running, &next);
+        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin", "limits.connections"]);
+        assert_eq!(lines, ["limits changed"]);
+        let kept = keep_fixed(&running, next);
+        assert_eq!((kept.workers, kept.pin, kept.busy_poll, &kept.admin), (2, false, false, &None));
+        assert_eq!((kept.limits.connections, kept.limits.fields), (None, 9));
+        assert_eq!(changes(&kept, &read(FILE)).1, [""; 0]);
+        let alone = FILE.replace("workers = 2", "limits = { max_connections = 7 }\nworkers = 2");
+        assert_eq!(changes(&running, &read(&alone)), (vec![], vec!["limits.connections"]));
+    }
 }

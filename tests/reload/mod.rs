@@ -118,7 +118,7 @@ fn each_difference_is_logged_and_in_force() {
     let said =
         live.reload(&("status_path = \"/x\"\n".to_owned() + &listener("web", "two") + &pool("two", [&c])));
     says(&said, "reload: status_path changed");
-    says(&said, "listener web: name or pool changed");
+    says(&said, "reload: listener web: pool changed");
     says(&said, "reload: pool one removed");
     assert_eq!(get(address, "/").expect("a response").text(), "c");
 }
