@@ -145,6 +145,8 @@ pub struct Timeouts {
     pub stall: Duration,
     /// A tunnel in which nothing moves.
     pub tunnel: Duration,
+    /// A tunnel as a whole, from its connect to the backend; `None`: no limit.
+    pub lifetime: Option<Duration>,
     /// Our own unused connection to a backend.
     pub upstream_idle: Duration,
 }
@@ -158,6 +160,7 @@ impl Default for Timeouts {
             response: limits::RESPONSE_TIMEOUT,
             stall: limits::STALL_TIMEOUT,
             tunnel: limits::TUNNEL_TIMEOUT,
+            lifetime: None,
             upstream_idle: limits::UPSTREAM_IDLE_TIMEOUT,
         }
     }

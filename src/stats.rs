@@ -43,6 +43,10 @@ pub enum Counter {
     AcceptPauses,
     /// Exchanges that ended other than well.
     Failures,
+    /// Connections balanced as a whole.
+    Tunnels,
+    /// How long those that are over lasted in all, in milliseconds.
+    TunnelMillis,
     /// Bytes the clients sent.
     BytesIn,
     /// Bytes sent to the clients.
@@ -51,7 +55,7 @@ pub enum Counter {
 
 impl Counter {
     /// Those that only grow, with the names they are told by.
-    pub const TOLD: [(&str, Self); 12] = [
+    pub const TOLD: [(&str, Self); 14] = [
         ("accepted", Self::Accepted),
         ("requests", Self::Requests),
         ("retries", Self::Retries),
@@ -64,6 +68,8 @@ impl Counter {
         ("requests_spent", Self::RequestsSpent),
         ("idle_surplus", Self::IdleSurplus),
         ("accept_pauses", Self::AcceptPauses),
+        ("tunnels", Self::Tunnels),
+        ("tunnel_ms", Self::TunnelMillis),
     ];
 }
 

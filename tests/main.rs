@@ -22,6 +22,7 @@ mod health;
 mod health_http;
 mod idle_race;
 mod kills;
+mod layer4;
 mod limits;
 mod panics;
 mod pipelining;

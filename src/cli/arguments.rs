@@ -237,6 +237,8 @@ mod tests {
         "--response-timeout=",
         "--stall-timeout=",
         "--tunnel-timeout=",
+        "--lifetime-timeout=",
+        "--mode=",
         "--backend-idle-timeout=",
         "--drain-timeout=",
         "--status-path=/",

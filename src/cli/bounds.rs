@@ -21,6 +21,8 @@ pub(super) fn timeouts(flags: &Flags, base: Timeouts) -> Result<Timeouts, String
         response: read("--response-timeout", &flags.response_timeout, base.response)?,
         stall: read("--stall-timeout", &flags.stall_timeout, base.stall)?,
         tunnel: read("--tunnel-timeout", &flags.tunnel_timeout, base.tunnel)?,
+        lifetime: value("--lifetime-timeout", &flags.lifetime_timeout, config::parse_duration)?
+            .map_or(base.lifetime, |lifetime| (!lifetime.is_zero()).then_some(lifetime)),
         upstream_idle: read("--backend-idle-timeout", &flags.backend_idle_timeout, base.upstream_idle)?,
     })
 }
@@ -99,15 +101,16 @@ mod tests {
 
     #[test]
     fn every_timeout_reaches_its_field() {
-        let Timeouts { head, idle, connect, response, stall, tunnel, upstream_idle } = read(
+        let Timeouts { head, idle, connect, response, stall, tunnel, lifetime, upstream_idle } = read(
             "--head-timeout 1ms --idle-timeout 2 --connect-timeout 3s --response-timeout 4m \
-             --stall-timeout=5h --tunnel-timeout 8760h --backend-idle-timeout 1.5s",
+             --stall-timeout=5h --tunnel-timeout 8760h --lifetime-timeout 6s --backend-idle-timeout 1.5s",
         )
         .timeouts;
         assert_eq!((head, idle), (Duration::from_millis(1), Duration::from_secs(2)));
         assert_eq!((connect, response), (Duration::from_secs(3), Duration::from_secs(240)));
         assert_eq!((stall, tunnel), (Duration::from_secs(5 * 3600), Duration::from_secs(365 * 24 * 3600)));
-        assert_eq!(upstream_idle, Duration::from_millis(1500));
+        assert_eq!((lifetime, upstream_idle), (Some(Duration::from_secs(6)), Duration::from_millis(1500)));
+        assert_eq!(read("--lifetime-timeout 0").timeouts.lifetime, None);
     }
 
     #[test]

@@ -9,8 +9,9 @@ flag it listens on port 8080 and balances over three local backends; --demo
 brings backends of its own.",
     help_triggers("--help", "-h", "help"),
     usage = "[--config FILE] [--check] [--explain REQUEST] [--print-config]
-         [--listen ADDR:PORT]... [--port N] [--workers N] [--pin]
-         [--busy-poll] [--backends LIST] [--backup LIST] [--demo]
+         [--listen ADDR:PORT]... [--port N] [--mode http|tcp]
+         [--workers N] [--pin] [--busy-poll] [--backends LIST]
+         [--backup LIST] [--demo]
          [--algorithm round-robin|least-connections|two-choices|peak-ewma|
          random|ip-hash|hash] [--hash-key KEY] [--hash-bound PERCENT]
          [--slow-start DUR] [--fail-open]
@@ -37,7 +38,8 @@ brings backends of its own.",
          [--max-connections-per-client N] [--head-timeout DUR]
          [--idle-timeout DUR] [--connect-timeout DUR] [--response-timeout DUR]
          [--stall-timeout DUR] [--tunnel-timeout DUR]
-         [--backend-idle-timeout DUR] [--drain-timeout DUR] [--status-path P]
+         [--lifetime-timeout DUR] [--backend-idle-timeout DUR]
+         [--drain-timeout DUR] [--status-path P]
          [--log-level error|warn|info|debug] [--version] [--help]",
     example = "{command_name} --demo",
     example = "{command_name} --port 80 --backends http://10.0.0.1:8080,http://10.0.0.2:8080",
@@ -80,6 +82,9 @@ pub(super) struct Flags {
     /// port to listen on, on all addresses, IPv4 and IPv6; 0 takes a free one (default 8080)
     #[argh(option, arg_name = "N")]
     pub(super) port: Option<String>,
+    /// what is spoken there: http, or tcp for anything else, of which connections are balanced (default http)
+    #[argh(option, arg_name = "MODE")]
+    pub(super) mode: Option<String>,
     /// number of worker threads, 1 to 1024 (default: the cores this process may use)
     #[argh(option, arg_name = "N")]
     pub(super) workers: Option<String>,
@@ -291,6 +296,9 @@ pub(super) struct Flags {
     /// time in which a WebSocket or other tunnel may be quiet (default 1h)
     #[argh(option, arg_name = "DUR")]
     pub(super) tunnel_timeout: Option<String>,
+    /// time for a tunnel as a whole; 0: no limit (default 0)
+    #[argh(option, arg_name = "DUR")]
+    pub(super) lifetime_timeout: Option<String>,
     /// time an unused connection to a backend is kept (default 50s)
     #[argh(option, arg_name = "DUR")]
     pub(super) backend_idle_timeout: Option<String>,
@@ -411,6 +419,8 @@ mod tests {
             ("response-timeout", seconds(limits::RESPONSE_TIMEOUT)),
             ("stall-timeout", seconds(limits::STALL_TIMEOUT)),
             ("tunnel-timeout", format!("(default {}h)", limits::TUNNEL_TIMEOUT.as_secs() / 3600)),
+            ("lifetime-timeout", "0: no limit (default 0)".to_owned()),
+            ("mode", "(default http)".to_owned()),
             ("backend-idle-timeout", seconds(limits::UPSTREAM_IDLE_TIMEOUT)),
             ("drain-timeout", seconds(limits::DRAIN_TIMEOUT)),
             ("status-path", format!("(default {})", limits::STATUS_PATH)),

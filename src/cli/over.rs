@@ -9,7 +9,7 @@ use log::LevelFilter;
 use super::flags::Flags;
 use super::{admin, balancing, bounds, clients, log_level, named, needless, value};
 use crate::config::file::{self, Loaded, Report, Warning};
-use crate::config::{self, Config, Listener, Pool, Timeouts};
+use crate::config::{self, Config, Listener, Mode, Pool, Timeouts};
 use crate::limits;
 
 const PORT_VARIABLE: &str = "PROXY_PORT";
@@ -172,13 +172,29 @@ fn pools(
     Ok(filled.config.pools)
 }
 
+/// The listeners with what the flags say of each.
 fn listeners(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Vec<Listener>, String> {
+    let modes = [("http", Mode::Http), ("tcp", Mode::Tcp)];
+    let mode = value("--mode", &flags.mode, |text| super::one_of(text, &modes))?;
+    let mut listeners = listening(flags, loaded, environment)?;
+    for listener in &mut listeners {
+        listener.mode = mode.unwrap_or(listener.mode);
+    }
+    Ok(listeners)
+}
+
+fn listening(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Vec<Listener>, String> {
     let base = &loaded.config.listeners;
     if base.len() > 1 {
         let names: Vec<&str> = base.iter().map(|listener| listener.name.as_str()).collect();
         let names = names.join(", ");
         let reason = format!("is for one listener, and the file names several, {names}; set it there");
-        needless(&[("--listen", !flags.listen.is_empty()), ("--port", flags.port.is_some())], &reason)?;
+        let given = [
+            ("--listen", !flags.listen.is_empty()),
+            ("--port", flags.port.is_some()),
+            ("--mode", flags.mode.is_some()),
+        ];
+        needless(&given, &reason)?;
     }
     let given = addresses(flags)?;
     if given.is_empty() && loaded.names_listeners {

@@ -57,6 +57,9 @@ fn listeners(old: &Config, new: &Config, lines: &mut Vec<String>) {
         if before.name != *name {
             lines.push(format!("listener {}: is now called {name}", before.name));
         }
+        if before.mode != listener.mode {
+            lines.push(format!("listener {name}: mode changed"));
+        }
         let pool = |config: &Config, listener: &Listener| Some(config.pools[listener.pool?].name.clone());
         if pool(old, before) != pool(new, listener) {
             lines.push(format!("listener {name}: pool changed"));

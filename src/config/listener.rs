@@ -46,6 +46,8 @@ pub enum Mode {
     /// HTTP/1: requests are balanced.
     #[default]
     Http,
+    /// Anything over TCP: connections are balanced, and their bytes pass untouched.
+    Tcp,
 }
 
 /// The listener for those who run the balancer.

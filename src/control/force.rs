@@ -173,6 +173,7 @@ impl Force {
         for slot in &mut self.slots {
             if slot.left.is_some_and(|left| now >= left + patience) {
                 slot.site = Arc::new(Site {
+                    mode: slot.site.mode,
                     leaving: true,
                     local: slot.site.local.clone(),
                     routes: config::Routes::default(),
@@ -248,6 +249,7 @@ impl Force {
                 slot.left = Some(now);
                 slot.site = Arc::new(Site {
                     leaving: true,
+                    mode: slot.site.mode,
                     local: slot.site.local.clone(),
                     routes: slot.site.routes.clone(),
                     lines: Arc::clone(&slot.site.lines),
@@ -335,7 +337,13 @@ impl Force {
         let rest = listener.pool.map_or(Act::Nobody, |pool| act(&Action::Pool(pool)));
         let rest = line(String::new(), rest, RouteTimeouts::default(), None);
         let lines = routes.chain([rest]).collect();
-        Site { routes: listener.routes.clone(), local: bound.to_string(), leaving: false, lines }
+        Site {
+            routes: listener.routes.clone(),
+            local: bound.to_string(),
+            mode: listener.mode,
+            leaving: false,
+            lines,
+        }
     }
 }
 

@@ -53,6 +53,10 @@ pub enum Cause {
     BackendStall,
     /// A tunnel in which nothing moved.
     TunnelIdle,
+    /// A tunnel that has lasted as long as it may.
+    TunnelLifetime,
+    /// The backend reset a tunnel.
+    BackendReset,
 }
 
 /// What is done about a cause.
@@ -80,7 +84,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 27] = [
+pub const CODES: [&str; 29] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -108,6 +112,8 @@ pub const CODES: [&str; 27] = [
     "try-timeout",
     "bad-status",
     "no-route",
+    "tunnel-lifetime",
+    "backend-reset",
 ];
 
 impl Cause {
@@ -141,6 +147,8 @@ impl Cause {
             Self::TryTimeout => 24,
             Self::BadStatus => 25,
             Self::NoRoute => 26,
+            Self::TunnelLifetime => 27,
+            Self::BackendReset => 28,
         }
     }
 
@@ -175,6 +183,8 @@ impl Cause {
             Self::ResponseCut => "the backend broke off its answer",
             Self::BackendStall => "the backend stopped taking the request",
             Self::TunnelIdle => "nothing moved in the tunnel",
+            Self::TunnelLifetime => "the tunnel has lasted as long as it may",
+            Self::BackendReset => "the backend reset the tunnel",
         }
     }
 
@@ -206,7 +216,10 @@ impl Cause {
             | Self::ClientClosed
             | Self::NoRoute
             | Self::NoBackend
-            | Self::TunnelIdle => false,
+            | Self::TunnelIdle
+            | Self::TunnelLifetime
+            // In a tunnel a reset is a word of the protocol's own, not a sign of illness.
+            | Self::BackendReset => false,
         }
     }
 
@@ -243,7 +256,9 @@ impl Cause {
             | Self::UnexpectedResponse
             | Self::BadStatus
             | Self::ResponseCut => Verdict::Reply(502),
-            Self::ClientClosed | Self::TunnelIdle => Verdict::Abort,
+            Self::ClientClosed | Self::TunnelIdle | Self::TunnelLifetime | Self::BackendReset => {
+                Verdict::Abort
+            }
         }
     }
 }

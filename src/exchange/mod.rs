@@ -198,6 +198,39 @@ impl Exchange {
         Ok(Opened { exchange, line: at, pool: Some(share.pool), found, clients, local: None })
     }
 
+    /// A tunnel from its first byte, to be [joined](Self::join).
+    pub fn tunnel() -> Self {
+        Self {
+            request: Body::UntilClose,
+            request_chunked: false,
+            request_abandoned: false,
+            phase: Phase::Head,
+            response: Body::UntilClose,
+            response_chunked: false,
+            version: Version::Http11,
+            to_head: false,
+            idempotent: false,
+            upgrade: None,
+            tunnel: true,
+            ends_by_close: true,
+            keep_downstream: false,
+            keep_upstream: false,
+            expects_continue: false,
+            interim: 0,
+            id: [0; limits::REQUEST_ID],
+            id_len: 0,
+            body_left: u64::MAX,
+            head_most: 0,
+            idle_most: None,
+            status: 0,
+        }
+    }
+
+    /// The tunnel has its backend: from here on what fails is not tried elsewhere.
+    pub fn join(&mut self) {
+        self.phase = Phase::Body;
+    }
+
     fn answered_here(self, line: usize, clients: Box<[u64]>, local: Local) -> Opened {
         Opened { exchange: self, line, pool: None, found: Found::default(), clients, local: Some(local) }
     }
@@ -392,7 +425,11 @@ impl Exchange {
 
     /// The backend's connection broke, which ends no body, not even one that ends with the connection.
     pub fn response_broken(&self) -> Cause {
-        if self.phase == Phase::Head { Cause::NoResponse } else { Cause::ResponseCut }
+        match self.phase {
+            _ if self.tunnel => Cause::BackendReset,
+            Phase::Head => Cause::NoResponse,
+            Phase::Body | Phase::Done => Cause::ResponseCut,
+        }
     }
 
     /// What the client is told about its connection.

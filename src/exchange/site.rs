@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Wanted;
 use crate::balance::rate::{Client, RateLimiter};
-use crate::config::{Fixed, Key, Redirect, Rewrite, Routes, Timeouts};
+use crate::config::{Fixed, Key, Mode, Redirect, Rewrite, Routes, Timeouts};
 use crate::id::PoolId;
 use crate::proto::h1::edits::Edits;
 use crate::proto::h1::request::Request;
@@ -16,6 +16,8 @@ pub struct Site {
     pub routes: Routes,
     /// Its address as text, for requests that name no host.
     pub local: String,
+    /// What is spoken there.
+    pub mode: Mode,
     /// It is no longer listened on: its connections end with the exchange that they have, or the next one if that has
     /// begun to come.
     pub leaving: bool,
@@ -82,7 +84,7 @@ impl Line {
     }
 
     /// The pool that a request goes to; `dice` is any number, even over all of them.
-    pub(super) fn share(&self, dice: u64) -> Option<&Share> {
+    pub fn share(&self, dice: u64) -> Option<&Share> {
         let Act::Pools(shares) = &self.action else { return None };
         match &**shares {
             [only] => Some(only),
@@ -107,7 +109,13 @@ impl Site {
     /// A site where all goes to one pool.
     pub fn to_pool(pool: PoolId) -> Self {
         let lines = [Line::to_pool(pool)].into();
-        Self { routes: Routes::default(), local: "localhost".to_owned(), leaving: false, lines }
+        Self {
+            routes: Routes::default(),
+            local: "localhost".to_owned(),
+            mode: Mode::Http,
+            leaving: false,
+            lines,
+        }
     }
 
     /// The pools that its requests may go to, some more than once.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::generation::Place;
+use super::tunnel::Carried;
 use crate::balance::choice::Counted;
 use crate::buffer::Buffer;
 use crate::exchange::Exchange;
@@ -111,6 +112,8 @@ pub(super) struct Downstream<S> {
 /// What a downstream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Was just accepted at a listener that is not plain HTTP.
+    Opening,
     /// Waits for a request, or for the rest of its head.
     Head,
     /// Has an exchange in flight.
@@ -183,6 +186,8 @@ pub(super) struct Flight {
     /// Since when the client alone keeps the body waiting, and what it brought since.
     pub(super) body_since: u64,
     pub(super) body_bytes: u64,
+    /// What is told of a connection that is balanced as a whole, when it ends.
+    pub(super) carried: Option<Box<Carried>>,
     /// A byte of the request was taken by the present upstream.
     pub(super) sent: bool,
     /// The tunnel's end was passed on to the backend.

@@ -25,7 +25,7 @@ impl<N: Net> Pump<N> {
             now: self.now,
             key: flight.key,
             sticky: flight.sticky,
-            replayable: flight.whole && flight.exchange.is_idempotent(),
+            replayable: (flight.whole && flight.exchange.is_idempotent()) || flight.carried.is_some(),
             tried: flight.tried.all(),
         };
         let (backend, trial) = match self.eligible[flight.pool.index()].choose(&self.table, pool, &ask) {
@@ -38,7 +38,8 @@ impl<N: Net> Pump<N> {
         (flight.counted, flight.judged) = (Counted::by(pool), false);
         let chosen = self.table.backend(backend);
         (flight.tried_at, flight.first_address) = (self.now_us, chosen.preferred() as u16);
-        while let Some(up_key) = self.idle.pop(backend) {
+        let unused = flight.carried.is_none();
+        while let Some(up_key) = unused.then(|| self.idle.pop(backend)).flatten() {
             let up = &mut self.upstreams[up_key];
             if up.idle_until <= self.now {
                 self.stats.add(Counter::IdleUndercut, 1);
@@ -124,6 +125,7 @@ impl<N: Net> Pump<N> {
                 target.prefer(position % target.addresses().len());
                 self.count_connect(flight_key, true);
                 self.arm_stall(key);
+                self.join_tunnel(flight_key);
                 Flow::Moved
             }
             Ok(false) => {
@@ -171,16 +173,22 @@ impl<N: Net> Pump<N> {
             let flight = &mut self.flights[flight_key];
             let standing = Standing {
                 response_begun: flight.exchange.response_begun(),
-                replayable: flight.request.is_some() && (!flight.sent || flight.whole),
+                replayable: (flight.request.is_some() || flight.carried.is_some())
+                    && (!flight.sent || flight.whole),
                 idempotent: flight.exchange.is_idempotent(),
                 retries: flight.retries,
             };
             match cause.verdict(standing) {
                 Verdict::Retry => {}
-                Verdict::Reply(status) => return self.reply_error(scratch, key, cause, status, false),
-                Verdict::Abort => {
+                Verdict::Reply(status) if flight.carried.is_none() => {
+                    return self.reply_error(scratch, key, cause, status, false);
+                }
+                Verdict::Reply(_) | Verdict::Abort => {
                     self.count_failure(key, cause);
-                    self.log_failure(key, cause, format_args!("cut off"));
+                    match &mut self.flights[flight_key].carried {
+                        Some(carried) => carried.cause = Some(cause),
+                        None => self.log_failure(key, cause, format_args!("cut off")),
+                    }
                     return self.close_downstream(key);
                 }
             }
@@ -245,6 +253,7 @@ impl<N: Net> Pump<N> {
     /// been used before.
     fn blame(&mut self, flight_key: Key, cause: Cause) -> bool {
         let mut reused = false;
+        self.cut_tunnel(flight_key);
         if let Some(up_key) = self.flights[flight_key].upstream.take() {
             reused = self.upstreams[up_key].reused;
             self.close_upstream(up_key);

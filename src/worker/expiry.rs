@@ -26,7 +26,11 @@ impl<N: Net> Pump<N> {
     /// Waits for the peer of a body or a tunnel to take or send more.
     pub(super) fn arm_stall(&mut self, key: Key) {
         let wait = match self.downstreams[key].flight {
-            Some(flight) if self.flights[flight].exchange.is_tunnel() => self.line(flight).timeouts.tunnel,
+            Some(flight) if self.flights[flight].exchange.is_tunnel() => {
+                let wait = self.tunnel_wait(flight);
+                self.arm(key, wait);
+                return;
+            }
             Some(flight) => self.line(flight).timeouts.stall,
             None => self.settings.timeouts.stall,
         };
@@ -93,7 +97,7 @@ impl<N: Net> Pump<N> {
             Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
                 self.reply_error(scratch, key, Cause::HeadTimeout, 408, false);
             }
-            Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
+            Phase::Opening | Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
                 if down.phase == Phase::Head && !self.draining {
                     self.stats.add(Counter::IdleClosed, 1);
                 }
@@ -123,7 +127,10 @@ impl<N: Net> Pump<N> {
                 self.next_address(scratch, key, flight_key, addresses, Cause::ConnectTimeout);
                 return;
             }
-            Stage::Open if flight.exchange.is_tunnel() => Cause::TunnelIdle,
+            Stage::Open if flight.exchange.is_tunnel() => match self.tunnel_wait(flight_key) {
+                0 => Cause::TunnelLifetime,
+                _ => Cause::TunnelIdle,
+            },
             Stage::Open if down.output.is_some() || held(&flight.response_pipe) => Cause::ClientStall,
             Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
             Stage::Open if !flight.exchange.awaits_backend() => Cause::ClientStall,

@@ -36,6 +36,7 @@ mod scratch;
 mod splice;
 pub mod token;
 mod trust;
+mod tunnel;
 
 pub use connection::Ready;
 use crew::{Command, Place};

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 use super::token::Token;
 use crate::balance::{Clients, Eligible, Patience, Pool, Table};
 use crate::buffer;
-use crate::config::{ErrorPage, Limits, Network, Timeouts};
+use crate::config::{ErrorPage, Limits, Mode, Network, Timeouts};
 use crate::exchange::Site;
 use crate::id::PoolId;
 use crate::limits;
@@ -219,13 +219,14 @@ impl<N: Net> Pump<N> {
     fn insert(&mut self, newcomer: Newcomer<N::Stream>) -> Key {
         let Newcomer { stream, peer, listener, counted, requests } = newcomer;
         let peer = peer.to_canonical();
+        let http = self.settings.sites[usize::from(listener)].mode == Mode::Http;
         let trusted = self.settings.trust.iter().any(|network| network.contains(peer));
         self.stats.add(Counter::Downstreams, 1);
         self.downstreams.insert(Downstream {
             stream,
             // Never asked yet: the request has often come with the connection.
             ready: Ready { readable: true, writable: true, ..Ready::default() },
-            phase: Phase::Head,
+            phase: if http { Phase::Head } else { Phase::Opening },
             queued: false,
             registered: false,
             listener,
@@ -316,6 +317,7 @@ impl<N: Net> Pump<N> {
         let Some(down) = self.downstreams.get(key) else { return Flow::Over };
         match down.phase {
             Phase::Head => self.receive_head(scratch, key),
+            Phase::Opening => self.open_tunnel(scratch, key),
             Phase::Flight => self.relay(scratch, key),
             Phase::Flush { linger } => self.flush_and_close(key, linger),
             Phase::Linger { left } => self.linger(scratch, key, left),
@@ -338,9 +340,11 @@ impl<N: Net> Pump<N> {
     }
 
     /// Gives a connection that waits for its first or next request to a worker with fewer; true when it went.
-    fn pass_on(&mut self, key: Key) -> bool {
+    pub(super) fn pass_on(&mut self, key: Key) -> bool {
         let down = &self.downstreams[key];
-        let unused = down.phase == Phase::Head && down.input.is_none() && down.output.is_none();
+        let unused = matches!(down.phase, Phase::Head | Phase::Opening)
+            && down.input.is_none()
+            && down.output.is_none();
         if !unused || self.draining {
             return false;
         }

@@ -19,6 +19,7 @@ impl<N: Net> Pump<N> {
                 down.stream.abort();
             }
             if let Some(flight) = down.flight {
+                self.cut_tunnel(flight);
                 self.end_flight(flight, false);
             }
             down.input.into_iter().chain(down.output).for_each(|buffer| self.pool.give(buffer));
@@ -41,6 +42,9 @@ impl<N: Net> Pump<N> {
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
         self.table.pool(flight.pool).end_request(self.worker);
+        if let Some(carried) = &flight.carried {
+            self.tell_of(carried, &flight.exchange);
+        }
         self.leave_generation(flight.place);
         // A backend that answered early still waits for the rest of the request.
         let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());

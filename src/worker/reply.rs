@@ -129,8 +129,12 @@ impl<N: Net> Pump<N> {
         Flow::Moved
     }
 
-    /// A client's address has too many connections: it is told, and this one closed.
+    /// A client's address has too many connections: it is told where HTTP is spoken, and this one closed.
     pub(super) fn refuse_connection(&mut self, key: Key) {
+        if self.downstreams[key].phase == Phase::Opening {
+            self.refuse_tunnel(key, Cause::TooManyConnections);
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         self.reply_error(&mut scratch, key, Cause::TooManyConnections, 429, false);
         self.scratch = scratch;

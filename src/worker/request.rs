@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use super::tunnel::Way;
 use crate::balance::choice::Counted;
 use crate::balance::hash;
 use crate::config::Limits;
@@ -119,7 +120,7 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    fn insert_flight(
+    pub(super) fn insert_flight(
         &mut self,
         key: Key,
         exchange: Exchange,
@@ -157,6 +158,7 @@ impl<N: Net> Pump<N> {
             response_pipe: None,
             body_since: self.now,
             body_bytes: 0,
+            carried: None,
             sent: false,
             upstream_shut: false,
             downstream_shut: false,
@@ -319,7 +321,11 @@ impl<N: Net> Pump<N> {
         let flight = &mut self.flights[flight_key];
         flight.body_bytes += came as u64;
         let (span, rate) = (self.now - flight.body_since, self.settings.limits.body_rate);
-        if flight.exchange.is_tunnel() || span < stall {
+        if flight.exchange.is_tunnel() {
+            flight.carry(Way::Up, came as u64);
+            return false;
+        }
+        if span < stall {
             return false;
         }
         let slow = flight.body_bytes < rate.saturating_mul(span) / 1_000 && !flight.exchange.request_done();
@@ -341,7 +347,8 @@ impl<N: Net> Pump<N> {
         if let Some(up) = flight.upstream {
             let up = &mut self.upstreams[up];
             (up.ready.readable, up.ready.failed) = (true, true);
-            up.reset |= error.kind() == io::ErrorKind::ConnectionReset;
+            // A tunnel knows no answer that could come all the same.
+            up.reset |= flight.carried.is_some() || error.kind() == io::ErrorKind::ConnectionReset;
         }
         Flow::Moved
     }

@@ -4,6 +4,7 @@ use super::connection::{Phase, Read, Stage, read};
 use super::generation;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use super::tunnel::Way;
 use crate::buffer::Buffer;
 use crate::exchange::{Cause, Taking};
 use crate::limits;
@@ -129,11 +130,14 @@ impl<N: Net> Pump<N> {
             (flight.body_since, flight.body_bytes) = (self.now, 0);
         }
         let done = flight.exchange.is_done();
-        let line = generation::line(&self.settings, &self.past, flight.place);
+        let timeouts = &generation::line(&self.settings, &self.past, flight.place).timeouts;
         let wait = match (flight.exchange.is_tunnel(), flight.exchange.response_begun()) {
-            (true, _) => line.timeouts.tunnel,
-            (false, true) => line.timeouts.stall,
-            (false, false) => line.timeouts.response,
+            (true, _) => {
+                flight.carry(Way::Down, scratch.input().len() as u64);
+                self.tunnel_wait(flight_key)
+            }
+            (false, true) => timeouts.stall.as_millis() as u64,
+            (false, false) => timeouts.response.as_millis() as u64,
         };
         if self.send_down(key, scratch.joined(&took)) == Flow::Over {
             return Flow::Over;
@@ -143,7 +147,7 @@ impl<N: Net> Pump<N> {
         }
         // A head has its time in all, however many pieces it comes in.
         if took.consumed > 0 {
-            self.arm(key, wait.as_millis() as u64);
+            self.arm(key, wait);
         }
         Flow::Moved
     }

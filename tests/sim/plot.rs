@@ -27,6 +27,7 @@ pub(crate) struct Plot {
 pub(crate) fn draw_timeouts(rng: &mut Rng) -> Timeouts {
     let mut time = |low, high| Duration::from_millis(rng.between(low, high));
     Timeouts {
+        lifetime: None,
         head: time(1500, 3000),
         idle: time(4000, 6000),
         connect: time(60, 300),

@@ -118,7 +118,15 @@ impl Around<'_> {
                 None
             }
         };
-        Listener { name, address, mode: Mode::Http, pool, routes }
+        let mode = match given.mode.get() {
+            None | Some(model::Mode::Http) => Mode::Http,
+            Some(model::Mode::Tcp) => Mode::Tcp,
+        };
+        if mode == Mode::Tcp && given.route.has_any() {
+            let message = "a route takes requests, and mode = \"tcp\" knows none; take one of them away";
+            notes.error(given.route.key(), message.to_owned());
+        }
+        Listener { name, address, mode, pool, routes }
     }
 }
 

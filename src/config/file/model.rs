@@ -59,6 +59,7 @@ pub(super) struct Timeouts {
     pub(super) response: Given<As<Positive>>,
     pub(super) stall: Given<As<Positive>>,
     pub(super) tunnel: Given<As<Positive>>,
+    pub(super) lifetime: Given<As<Duration>>,
     pub(super) backend_idle: Given<As<Positive>>,
 }
 
@@ -128,6 +129,7 @@ pub(super) struct Listener {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Mode {
     Http,
+    Tcp,
 }
 
 #[derive(Default, Deserialize)]

@@ -44,6 +44,7 @@ pub(super) fn timeouts(given: &Given<model::Timeouts>, notes: &Notes) -> Timeout
         response: read("response", &timeouts.response, default.response, LONG),
         stall: read("stall", &timeouts.stall, default.stall, LONG),
         tunnel: read("tunnel", &timeouts.tunnel, default.tunnel, LONG_TUNNEL),
+        lifetime: timeouts.lifetime.read().filter(|lifetime| !lifetime.is_zero()),
         upstream_idle: read("backend_idle", &timeouts.backend_idle, default.upstream_idle, LONG),
     }
 }

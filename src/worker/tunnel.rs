@@ -1,0 +1,146 @@
+//! Connections that are balanced as a whole: tunnels from their first byte.
+
+use std::net::IpAddr;
+
+use super::connection::{Flight, Phase, Stage};
+use super::pump::{Flow, Pump};
+use super::scratch::Scratch;
+use crate::balance::hash;
+use crate::balance::rate::Client;
+use crate::exchange::{Cause, Exchange, Found};
+use crate::id::BackendId;
+use crate::slab::Key;
+use crate::stats::Counter;
+use crate::transport::{Net, Transport};
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the client to the backend.
+    Up,
+    /// From the backend to the client.
+    Down,
+}
+
+/// What is told of such a connection when it ends.
+#[derive(Debug)]
+pub(super) struct Carried {
+    client: IpAddr,
+    /// The backend that it was joined with.
+    backend: Option<BackendId>,
+    /// In milliseconds.
+    began: u64,
+    up: u64,
+    down: u64,
+    /// Why it ended other than well.
+    pub(super) cause: Option<Cause>,
+}
+
+impl Flight {
+    /// So many bytes came that belong to a tunnel.
+    pub(super) fn carry(&mut self, way: Way, bytes: u64) {
+        let Some(carried) = &mut self.carried else { return };
+        match way {
+            Way::Up => carried.up += bytes,
+            Way::Down => carried.down += bytes,
+        }
+    }
+}
+
+impl<N: Net> Pump<N> {
+    /// Finds a backend for a connection that has just come. Its bytes are only read once that has been reached.
+    pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
+        if !self.downstreams[key].registered && self.pass_on(key) {
+            return Flow::Over;
+        }
+        let down = &self.downstreams[key];
+        let peer = down.peer;
+        let site = &self.settings.sites[usize::from(down.listener)];
+        let at = site.lines.len() - 1;
+        let line = &site.lines[at];
+        if line.rates.iter().any(|(_, rate)| rate.admit(Client::Address(peer), self.now_us).is_err()) {
+            return self.refuse_tunnel(key, Cause::RateLimited);
+        }
+        let Some(share) = line.share(self.dice.u64(..)) else {
+            return self.refuse_tunnel(key, Cause::NoRoute);
+        };
+        // Nothing but the address is known of it, whatever key the pool names.
+        let hash = share.wanted.hash.as_ref().map(|_| hash::hash_address(peer));
+        let (pool, found) = (share.pool, Found { hash, ..Found::default() });
+        let flight_key = self.insert_flight(key, Exchange::tunnel(), at, pool, found);
+        self.stats.add(Counter::Tunnels, 1);
+        let carried = Carried { client: peer, backend: None, began: self.now, up: 0, down: 0, cause: None };
+        self.flights[flight_key].carried = Some(Box::new(carried));
+        let down = &mut self.downstreams[key];
+        (down.phase, down.flight) = (Phase::Flight, Some(flight_key));
+        let attached =
+            if self.must_queue(pool) { Err(Cause::BackendFull) } else { self.attach(key, flight_key) };
+        match attached {
+            Ok(()) => Flow::Moved,
+            Err(cause) => self.fail(scratch, key, cause),
+        }
+    }
+
+    /// Closes a connection that gets no backend, so that the client can tell it from one that has ended.
+    pub(super) fn refuse_tunnel(&mut self, key: Key, cause: Cause) -> Flow {
+        self.count_failure(key, cause);
+        self.log_failure(key, cause, format_args!("closed"));
+        self.downstreams[key].stream.abort();
+        self.close_downstream(key)
+    }
+
+    /// The backend has been reached, which is all that can be known of how well it serves.
+    pub(super) fn join_tunnel(&mut self, flight_key: Key) {
+        let flight = &mut self.flights[flight_key];
+        let Some(carried) = &mut flight.carried else { return };
+        carried.backend = flight.backend;
+        flight.exchange.join();
+        self.answered(flight_key);
+        let flight = &mut self.flights[flight_key];
+        flight.judged = true;
+        flight.backend.into_iter().for_each(|backend| self.table.succeeded(backend));
+    }
+
+    /// For how many milliseconds a tunnel may be quiet now; 0 when its lifetime is over.
+    pub(super) fn tunnel_wait(&self, flight_key: Key) -> u64 {
+        let timeouts = &self.line(flight_key).timeouts;
+        let idle = (timeouts.tunnel.as_millis() as u64).max(1);
+        match timeouts.lifetime {
+            None => idle,
+            Some(lifetime) => {
+                let end = self.flights[flight_key].tried_at / 1_000 + lifetime.as_millis() as u64;
+                idle.min(end.saturating_sub(self.now))
+            }
+        }
+    }
+
+    /// What ends a tunnel before both sides have ended it is to look like that to the backend too.
+    pub(super) fn cut_tunnel(&mut self, flight_key: Key) {
+        let Some(flight) = self.flights.get(flight_key) else { return };
+        if flight.exchange.is_tunnel()
+            && flight.stage == Stage::Open
+            && let Some(up) = flight.upstream.and_then(|up| self.upstreams.get_mut(up))
+        {
+            up.stream.abort();
+        }
+    }
+
+    /// One line at debug for each.
+    pub(super) fn tell_of(&self, carried: &Carried, exchange: &Exchange) {
+        let lasted = self.now - carried.began;
+        self.stats.add(Counter::TunnelMillis, lasted);
+        let cause = match carried.cause {
+            Some(cause) => cause.code(),
+            None if exchange.is_done() => "ended",
+            None => Cause::ClientClosed.code(),
+        };
+        let Carried { client, up, down, .. } = carried;
+        match carried.backend {
+            Some(backend) => {
+                let url = self.table.backend(backend).url();
+                log::debug!("client {client} tunnel to {url}: {cause}, {up} up, {down} down, {lasted} ms");
+            }
+            None => log::debug!("client {client} tunnel to nobody: {cause}, {lasted} ms"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! An end is passed on as an end, a reset as a reset, and time is bounded.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::{Server, balancer, connect, logged, rest, said};
+use crate::support::{Port, SOON, eventually};
+
+/// A server that hands its connections over.
+fn handing() -> (Server, Receiver<TcpStream>) {
+    let (sender, streams) = channel();
+    let server = Server::start(move |stream| {
+        stream.set_read_timeout(Some(SOON))?;
+        let _ = sender.send(stream);
+        Ok(())
+    });
+    (server, streams)
+}
+
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("linger");
+}
+
+#[track_caller]
+fn is_reset(stream: &mut TcpStream) {
+    let error = rest(stream).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+}
+
+#[test]
+fn either_side_may_end_first_and_still_be_told() {
+    let (server, streams) = handing();
+    let balancer = balancer(&server.url(), &[]);
+    let mut client = connect(balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    client.write_all(b"question").expect("written");
+    client.shutdown(Shutdown::Write).expect("shutdown");
+    assert_eq!(rest(&mut backend).expect("the question"), b"question");
+    backend.write_all(b"answer").expect("written");
+    drop(backend);
+    assert_eq!(rest(&mut client).expect("the answer"), b"answer");
+
+    let mut client = connect(balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    backend.write_all(b"greeting").expect("written");
+    backend.shutdown(Shutdown::Write).expect("shutdown");
+    assert_eq!(rest(&mut client).expect("the greeting"), b"greeting");
+    client.write_all(b"thanks").expect("written");
+    drop(client);
+    assert_eq!(rest(&mut backend).expect("thanks"), b"thanks");
+}
+
+#[test]
+fn an_end_while_the_backend_is_dialled_is_passed_on() {
+    let (server, streams) = handing();
+    let balancer = balancer(&server.url(), &[]);
+    let mut client = connect(balancer.address);
+    client.write_all(b"all at once").expect("written");
+    client.shutdown(Shutdown::Write).expect("shutdown");
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    assert_eq!(rest(&mut backend).expect("all"), b"all at once");
+    drop(backend);
+    assert_eq!(rest(&mut client).expect("the end"), b"");
+}
+
+#[test]
+fn a_reset_is_passed_on_either_way() {
+    let (server, streams) = handing();
+    let balancer = balancer(&server.url(), &[]);
+    let client = connect(balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    reset(client);
+    is_reset(&mut backend);
+    logged(&balancer, &["client-closed"]);
+
+    let mut client = connect(balancer.address);
+    let backend = streams.recv_timeout(SOON).expect("a connection");
+    reset(backend);
+    is_reset(&mut client);
+    logged(&balancer, &["backend-reset"]);
+    // It does not count against the backend.
+    for _ in 0..10 {
+        let mut client = connect(balancer.address);
+        reset(streams.recv_timeout(SOON).expect("a connection"));
+        is_reset(&mut client);
+    }
+    assert_eq!(balancer.lines().iter().filter(|line| line.contains("is out")).count(), 0);
+}
+
+#[test]
+fn without_a_backend_the_client_is_reset() {
+    let dead = Port::reserve();
+    let balancer = balancer(&dead.url(), &["--retry-delay", "1ms"]);
+    is_reset(&mut connect(balancer.address));
+    logged(&balancer, &["tunnel to nobody: connect-failed"]);
+}
+
+#[test]
+fn a_quiet_tunnel_ends_and_one_that_moves_goes_on() {
+    let server = Server::echo();
+    let balancer = balancer(&server.url(), &["--tunnel-timeout", "400ms"]);
+    let mut client = connect(balancer.address);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(900) {
+        client.write_all(b"x").expect("written");
+        client.read_exact(&mut [0]).expect("the echo");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let quiet = Instant::now();
+    is_reset(&mut client);
+    assert!(quiet.elapsed() >= Duration::from_millis(350), "{:?}", quiet.elapsed());
+    logged(&balancer, &["tunnel-idle"]);
+}
+
+#[test]
+fn a_lifetime_ends_a_tunnel_however_much_moves() {
+    let server = Server::echo();
+    let balancer = balancer(&server.url(), &["--lifetime-timeout", "500ms"]);
+    let mut client = connect(balancer.address);
+    let start = Instant::now();
+    let mut byte = [0];
+    while client.write_all(b"x").is_ok() && client.read_exact(&mut byte).is_ok() {
+        assert!(start.elapsed() < SOON, "it goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(450), "{:?}", start.elapsed());
+    logged(&balancer, &["tunnel-lifetime"]);
+    server.settles();
+}
+
+#[test]
+fn a_drain_lets_tunnels_end_until_its_time_is_over() {
+    let server = Server::echo();
+    let mut balancer = balancer(&server.url(), &["--drain-timeout", "20s"]);
+    let mut client = connect(balancer.address);
+    client.write_all(b"before").expect("written");
+    client.read_exact(&mut [0; 6]).expect("the echo");
+    balancer.terminate();
+    eventually(SOON, "new connections are refused", || TcpStream::connect(balancer.address).is_err());
+    std::thread::sleep(Duration::from_millis(600));
+    client.write_all(b"during").expect("written");
+    client.read_exact(&mut [0; 6]).expect("the echo goes on");
+    drop(client);
+    assert!(balancer.exit_within(SOON).success());
+    server.settles();
+}
+
+#[test]
+fn nothing_is_left_of_many_connections() {
+    let server = Server::named("x");
+    let balancer = balancer(&server.url(), &["--workers", "2"]);
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", balancer.id())).expect("descriptors").count();
+    assert_eq!(said(balancer.address), "x");
+    eventually(SOON, "the first one is gone", || balancer.lines().iter().any(|line| line.contains("ended")));
+    let before = open();
+    let threads: Vec<_> = (0..10)
+        .map(|_| {
+            let address = balancer.address;
+            std::thread::spawn(move || (0..1_000).for_each(|_| assert_eq!(said(address), "x")))
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("all answered"));
+    eventually(SOON, "all descriptors are closed", || open() <= before);
+    server.settles();
+    assert_eq!(server.connections(), 10_001);
+}

@@ -1,0 +1,64 @@
+//! Bounds hold to the connection.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::{Server, balancer, connect, logged, rest};
+use crate::support::{SOON, eventually};
+
+fn lives(client: &mut TcpStream) -> bool {
+    client.write_all(b"x").is_ok() && client.read_exact(&mut [0]).is_ok()
+}
+
+#[test]
+fn a_client_has_so_many_connections_and_no_more() {
+    let server = Server::echo();
+    let balancer = balancer(&server.url(), &["--max-connections-per-client", "3", "--workers", "1"]);
+    let mut open: Vec<_> = (0..3).map(|_| connect(balancer.address)).collect();
+    assert!(open.iter_mut().all(lives));
+    assert!(rest(&mut connect(balancer.address)).is_err(), "the fourth is reset");
+    logged(&balancer, &["too-many-connections"]);
+    open.pop();
+    eventually(SOON, "there is room for another", || lives(&mut connect(balancer.address)));
+}
+
+#[test]
+fn a_full_backend_has_connections_wait_their_turn() {
+    let server = Server::echo();
+    let flags = ["--backend-max-connections", "2", "--queue-length", "1", "--queue-timeout", "10s"];
+    let balancer = balancer(&server.url(), &[&flags[..], &["--workers", "1"]].concat());
+    let mut open: Vec<_> = (0..2).map(|_| connect(balancer.address)).collect();
+    assert!(open.iter_mut().all(lives));
+    let mut waiting = connect(balancer.address);
+    waiting.write_all(b"early").expect("taken by the kernel");
+    // Whoever comes while one waits finds the queue full.
+    eventually(SOON, "the queue is full", || {
+        let mut other = connect(balancer.address);
+        rest(&mut other).is_err()
+    });
+    assert_eq!(server.connections(), 2);
+    drop(open.pop());
+    let mut echo = [0; 5];
+    waiting.read_exact(&mut echo).expect("its turn has come");
+    assert_eq!(&echo, b"early");
+    assert_eq!(server.connections(), 3);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_costs_little() {
+    let server = Server::start(|mut stream| {
+        let piece = vec![7; 1 << 20];
+        for _ in 0..256 {
+            stream.write_all(&piece)?;
+        }
+        Ok(())
+    });
+    let balancer = balancer(&server.url(), &["--workers", "1"]);
+    let slow: Vec<_> = (0..8).map(|_| connect(balancer.address)).collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let memory = balancer.peak_memory();
+    assert!(memory < 32 << 20, "{memory} bytes at most");
+    drop(slow);
+    server.settles();
+}

@@ -1,0 +1,102 @@
+//! What is sent arrives, whoever speaks first, however much and however slowly.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::thread;
+
+use super::{Server, balancer, connect, logged, rest, said};
+use crate::support::{Backend, Port, get, list};
+
+/// Bytes that repeat late, so that a lost or doubled piece is seen.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+#[test]
+fn what_a_client_sends_comes_back() {
+    let server = Server::echo();
+    let balancer = balancer(&server.url(), &[]);
+    let mut client = connect(balancer.address);
+    for len in [1, 100, 5_000, 200_000] {
+        let sent = pattern(len);
+        let mut writer = client.try_clone().expect("a second handle");
+        let bytes = sent.clone();
+        let writing = thread::spawn(move || writer.write_all(&bytes));
+        let mut back = vec![0; len];
+        client.read_exact(&mut back).expect("the echo");
+        writing.join().expect("no panic").expect("written");
+        assert!(back == sent, "{len} bytes came back changed");
+    }
+    client.shutdown(Shutdown::Write).expect("shutdown");
+    assert_eq!(rest(&mut client).expect("the end"), b"");
+    logged(&balancer, &["ended", "205101 up, 205101 down", &server.url()]);
+    server.settles();
+}
+
+#[test]
+fn sixty_four_mebibytes_each_way_arrive_whole() {
+    let server = Server::echo();
+    let balancer = balancer(&server.url(), &[]);
+    let sent = pattern(64 << 20);
+    let mut client = connect(balancer.address);
+    let mut writer = client.try_clone().expect("a second handle");
+    let bytes = sent.clone();
+    let writing = thread::spawn(move || {
+        writer.write_all(&bytes)?;
+        writer.shutdown(Shutdown::Write)
+    });
+    let back = rest(&mut client).expect("the echo");
+    writing.join().expect("no panic").expect("written");
+    assert_eq!(back.len(), sent.len());
+    assert!(back == sent, "what came back differs");
+    let memory = balancer.peak_memory();
+    assert!(memory < 64 << 20, "{memory} bytes at most");
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let server = Server::named("220 ready\r\n");
+    let balancer = balancer(&server.url(), &[]);
+    assert_eq!(said(balancer.address), "220 ready\r\n");
+}
+
+#[test]
+fn connections_go_around() {
+    let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
+    let urls: Vec<_> = servers.iter().map(Server::url).collect();
+    let balancer = balancer(&urls.join(","), &[]);
+    let mut all: Vec<_> = (0..30).map(|_| said(balancer.address)).collect();
+    all.sort();
+    assert_eq!(all.concat(), ["a".repeat(10), "b".repeat(10), "c".repeat(10)].concat());
+}
+
+#[test]
+fn a_client_keeps_its_backend_by_hash_and_by_memory() {
+    let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
+    let urls: Vec<_> = servers.iter().map(Server::url).collect();
+    for flags in [["--algorithm", "ip-hash"], ["--algorithm", "hash"], ["--sticky", "address"]] {
+        let balancer = balancer(&urls.join(","), &flags);
+        let first = said(balancer.address);
+        for _ in 0..10 {
+            assert_eq!(said(balancer.address), first, "{flags:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_refuses_costs_nobody_a_connection() {
+    let (server, dead) = (Server::named("alive"), Port::reserve());
+    let balancer = balancer(&format!("{},{}", dead.url(), server.url()), &[]);
+    for _ in 0..50 {
+        assert_eq!(said(balancer.address), "alive");
+    }
+    logged(&balancer, &["is out", "connect-failed"]);
+}
+
+#[test]
+fn http_passes_as_bytes() {
+    let backend = Backend::named("plain");
+    let balancer = balancer(&list([&backend]), &[]);
+    assert_eq!(get(balancer.address, "/").expect("an answer").text(), "plain");
+    assert!(!backend.last().head.has("via"), "{:?}", backend.last().head);
+}
