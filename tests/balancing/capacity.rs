@@ -22,7 +22,7 @@ fn a_backend_never_has_more_than_its_most_requests() {
     assert_eq!(balancer.failures("queue-timeout"), 0);
 }
 
-const REQUESTS: usize = 80;
+const REQUESTS: usize = 48;
 
 /// Requests a second through one slot, with eight clients over four workers.
 fn through_one_slot(flags: &str) -> f64 {

@@ -2,12 +2,17 @@
 
 mod algorithms;
 mod capacity;
+mod ejection;
 mod hash;
 mod held;
 mod queue;
 mod sticky;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
 
 use crate::support::{Backend, Client, Evenkeel, list};
 
@@ -58,4 +63,58 @@ fn load(to: SocketAddr, clients: usize, requests: usize) {
             });
         }
     });
+}
+
+/// Clients that go on asking until it is dropped.
+struct Press {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Press {
+    /// So many clients, each with a connection of its own; whatever answers they get.
+    fn start(to: SocketAddr, clients: usize) -> Self {
+        Self::run(clients, move |stop| {
+            let mut client = Client::connect(to);
+            while !stop.load(SeqCst) {
+                match client.get("/") {
+                    Ok(response) if !response.closes() => {}
+                    _ => client = Client::connect(to),
+                }
+            }
+        })
+    }
+
+    /// One after the other sends a request for `/later` and leaves without the answer.
+    fn leaving(to: SocketAddr) -> Self {
+        Self::run(1, move |stop| {
+            let mut clients = VecDeque::new();
+            while !stop.load(SeqCst) {
+                let client = Client::connect(to);
+                client.reset_on_close();
+                client.send("GET /later HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
+                clients.push_back(client);
+                if clients.len() > 20 {
+                    clients.pop_front();
+                }
+            }
+        })
+    }
+
+    fn run(threads: usize, work: impl Fn(&AtomicBool) + Clone + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = |_| {
+            let (stop, work) = (Arc::clone(&stop), work.clone());
+            std::thread::spawn(move || work(&stop))
+        };
+        let threads = (0..threads).map(thread).collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Press {
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
 }

@@ -1,14 +1,13 @@
 //! Requests wait in line while every backend has all that it may have.
 
 use std::io::Write;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::balance;
 use super::held::{HEALTH, Held};
+use super::{Press, balance};
 use crate::support::wire::Pattern;
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually};
 
@@ -66,46 +65,13 @@ fn who_came_first_is_served_first() {
     }
 }
 
-/// Sends requests that nobody waits for, one after the other, until it is dropped.
-struct Press {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Press {
-    fn start(to: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let press = move || {
-            let mut clients = std::collections::VecDeque::new();
-            while !stopped.load(SeqCst) {
-                let client = Client::connect(to);
-                client.reset_on_close();
-                client.send("GET /later HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
-                clients.push_back(client);
-                if clients.len() > 20 {
-                    clients.pop_front();
-                }
-            }
-        };
-        Self { stop, thread: Some(std::thread::spawn(press)) }
-    }
-}
-
-impl Drop for Press {
-    fn drop(&mut self) {
-        self.stop.store(true, SeqCst);
-        self.thread.take().map(JoinHandle::join);
-    }
-}
-
 #[test]
 fn nobody_who_comes_later_passes() {
     for workers in [1, 4] {
         let held = Held::named("a");
         let balancer = one_slot(&held, workers, "");
         let mut clients = line_of(&held, &balancer, 30);
-        let press = Press::start(balancer.address);
+        let press = Press::leaving(balancer.address);
         for client in &mut clients {
             held.let_go(1);
             assert_eq!(client.response("GET").expect("a response").status, 200, "{:?}", held.came());
