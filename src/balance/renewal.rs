@@ -70,6 +70,11 @@ impl<'t> Renewal<'t> {
             }
             members.push((member, held));
         }
+        if !members.iter().any(|(_, backend)| backend.is_healthy()) {
+            // Nobody could serve until the first probe: then a request finds out as soon as that does.
+            let new = members.iter().filter(|(id, _)| !old.contains(id));
+            new.for_each(|(_, backend)| backend.up.store(true, Relaxed));
+        }
         for &left in old.iter().filter(|&&id| !members.iter().any(|(member, _)| *member == id)) {
             self.before.forget(left);
         }
@@ -95,7 +100,8 @@ impl<'t> Renewal<'t> {
         }
     }
 
-    /// A backend that was not there. Once the process runs it waits for its first probe, and starts slowly.
+    /// A backend that was not there. Once the process runs it waits for its first probe, if others serve meanwhile,
+    /// and starts slowly.
     fn backend(
         &mut self,
         backend: &config::Backend,
@@ -154,7 +160,6 @@ mod tests {
         assert_eq!(ports(&next, ids[1]), [(4, 5), (1, 2), (5, 6)]);
         assert!(Arc::ptr_eq(&table.backends()[1], &next.backends()[1]) && !next.backends()[1].is_up());
         assert!(next.backends()[0].is_gone() && next.pools()[1].is_gone() && next.backends()[2].is_gone());
-        assert!(!next.backends()[4].is_up(), "what is new waits for its first probe");
         assert_ne!(table.epoch(), 0);
     }
 
@@ -192,6 +197,19 @@ mod tests {
         gone.pool(PoolId(1)).hold(false);
         let (free, ids) = held.renew([next(&[3, 4]), vec![pool("d", &[5])]].concat(), 2, 10);
         assert_eq!((ids[2], ports(&free, ids[2])), (PoolId(1), vec![(1, 5)]));
+    }
+
+    #[test]
+    fn what_is_new_waits_for_its_probe_only_where_others_serve() {
+        let table = Table::new(vec![pool("a", &[1])], 1);
+        let (next, ids) = table.renew(vec![pool("a", &[1, 2]), pool("b", &[3, 4])], 1, 10);
+        let up = |table: &Table, pool: PoolId| -> Vec<bool> {
+            table.pool(pool).members().iter().map(|&id| table.backend(id).is_up()).collect()
+        };
+        assert_eq!((up(&next, ids[0]), up(&next, ids[1])), (vec![true, false], vec![true, true]));
+        next.set_up(BackendId(0), false, 11);
+        let (other, ids) = next.renew(vec![pool("a", &[1, 2, 5])], 1, 12);
+        assert_eq!(up(&other, ids[0]), [false, false, true], "what is known to be down stays down");
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl Reply<'_> {
         self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     }
 
+    /// What the answer goes to, for what is no answer.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.stream
+    }
+
     /// Ends the connection after this answer.
     pub(crate) fn close(&mut self) {
         self.close = true;
