@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Locks: a power of two, so that clients of different addresses hardly meet.
 const SHARDS: usize = 64;
@@ -12,25 +13,25 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct Clients {
     shards: Box<[Mutex<HashMap<IpAddr, u32>>]>,
-    most: u32,
+    most: AtomicU32,
 }
 
 impl Clients {
     /// At most so many connections an address.
     pub fn new(most: u32) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most: AtomicU32::new(most) }
     }
 
-    /// Connections that an address may have.
-    pub fn most(&self) -> u32 {
-        self.most
+    /// At most so many from now on; none of those that are open is closed for it.
+    pub fn limit(&self, most: u32) {
+        self.most.store(most, Relaxed);
     }
 
     /// Counts a connection in; false when the address has enough.
     pub fn enter(&self, address: IpAddr) -> bool {
         let mut counts = self.shard(address);
         let count = counts.entry(address).or_default();
-        let room = *count < self.most;
+        let room = *count < self.most.load(Relaxed);
         *count += u32::from(room);
         room
     }

@@ -261,7 +261,9 @@ impl Force {
 
     fn renew_settings(&self, config: &Config, fixtures: &Fixtures) -> Settings {
         let per_client = config.limits.connections_per_client;
-        let known = self.settings.clients.as_ref().filter(|clients| Some(clients.most()) == per_client);
+        // Once connections are counted they are counted on, so that no count outlives its connection.
+        let known = self.settings.clients.as_ref();
+        known.into_iter().for_each(|clients| clients.limit(per_client.unwrap_or(u32::MAX)));
         let status = Arc::clone(&fixtures.status);
         Settings {
             timeouts: config.timeouts,

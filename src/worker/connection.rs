@@ -1,7 +1,7 @@
 //! What a worker keeps of each connection, and of each exchange in flight.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::generation::Place;
 use super::tunnel::Carried;
@@ -130,6 +130,10 @@ pub(super) struct Upstream<S> {
     pub(super) stream: S,
     pub(super) ready: Ready,
     pub(super) backend: BackendId,
+    /// Where it leads.
+    pub(super) address: SocketAddr,
+    /// The backend is no longer there.
+    pub(super) left: bool,
     /// The downstream it serves; `None` while it is idle.
     pub(super) owner: Option<Key>,
     /// A part of a response head.

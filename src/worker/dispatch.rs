@@ -91,6 +91,8 @@ impl<N: Net> Pump<N> {
                 stream,
                 ready: Ready::default(),
                 backend,
+                address,
+                left: false,
                 owner: Some(key),
                 input: None,
                 reused: false,
@@ -121,8 +123,9 @@ impl<N: Net> Pump<N> {
                 up.ready.writable = true;
                 flight.stage = Stage::Open;
                 let target = self.table.backend(up.backend);
-                let position = usize::from(flight.first_address + addresses) - 1;
-                target.prefer(position % target.addresses().len());
+                // Its addresses may have become others meanwhile.
+                let position = target.addresses().iter().position(|address| *address == up.address);
+                position.into_iter().for_each(|position| target.prefer(position));
                 self.count_connect(flight_key, true);
                 self.arm_stall(key);
                 self.join_tunnel(flight_key);

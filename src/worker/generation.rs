@@ -77,6 +77,7 @@ impl<N: Net> Pump<N> {
         }
         let before = std::mem::replace(&mut self.table, table);
         self.renew_backends(&before);
+        self.leave_addresses();
         self.renew_pools(&before);
         self.close_left_behind();
     }
@@ -88,6 +89,7 @@ impl<N: Net> Pump<N> {
             self.past.push(Past { generation: self.generation, settings, flights });
         }
         self.generation = self.generation.wrapping_add(1);
+        self.idle.limit(self.settings.limits.backend_idle);
     }
 
     fn renew_backends(&mut self, before: &Table) {
@@ -119,7 +121,25 @@ impl<N: Net> Pump<N> {
                 Some(_) => self.eligible[at] = Eligible::new(&self.table, pool, self.seed(pool.id())),
                 None => self.eligible.push(Eligible::new(&self.table, pool, self.seed(pool.id()))),
             }
-            self.take_turn(PoolId(at as u16));
+            // There may be room for any number of them, and from now on nobody who would pass a turn on.
+            let waiting: Vec<Key> = self.lines.waiting(PoolId(at as u16)).collect();
+            waiting.into_iter().for_each(|key| self.enqueue(key));
+        }
+    }
+
+    /// Connections to where a backend no longer is serve nobody after the present exchange.
+    fn leave_addresses(&mut self) {
+        for up_key in self.upstreams.keys().collect::<Vec<_>>() {
+            let up = &mut self.upstreams[up_key];
+            let backend = up.backend;
+            if self.table.backend(backend).addresses().contains(&up.address) {
+                continue;
+            }
+            up.left = true;
+            if up.owner.is_none() {
+                self.idle.remove(backend, up_key);
+                self.close_upstream(up_key);
+            }
         }
     }
 

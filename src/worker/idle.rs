@@ -23,6 +23,11 @@ impl Stacks {
         self.stacks.resize_with(self.stacks.len().max(backends), Vec::new);
     }
 
+    /// Keeps so many of each backend from now on. Those that are more go when their time is over.
+    pub(super) fn limit(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Takes the connection used last: the likeliest alive, with the widest window.
     pub(super) fn pop(&mut self, backend: BackendId) -> Option<Key> {
         let top = self.stacks[backend.index()].pop();

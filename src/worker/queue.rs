@@ -76,6 +76,11 @@ impl Lines {
         self.0[pool.index()].iter().filter_map(|line| line.waiters.front())
     }
 
+    /// All who wait for a pool, those of each line in their order.
+    pub(super) fn waiting(&self, pool: PoolId) -> impl Iterator<Item = Key> {
+        self.0[pool.index()].iter().flat_map(|line| line.waiters.iter().map(|waiter| waiter.downstream))
+    }
+
     fn first_since(&self, pool: PoolId) -> Option<u64> {
         self.firsts(pool).map(|first| first.since).min()
     }

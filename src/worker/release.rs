@@ -56,7 +56,7 @@ impl<N: Net> Pump<N> {
         }
         let Some(up_key) = flight.upstream else { return };
         let up = &mut self.upstreams[up_key];
-        clean &= !unsent && up.input.is_none() && !up.ready.ended && !up.ready.failed;
+        clean &= !unsent && !up.left && up.input.is_none() && !up.ready.ended && !up.ready.failed;
         // A read that ended just with the answer has not said whether something stands behind it.
         if keep_upstream && clean && up.ready.readable {
             clean = read(&mut up.stream, &mut up.ready, &mut [0]) == Read::Blocked;
