@@ -138,8 +138,12 @@ impl<N: Net> Pump<N> {
         waiting.tell(self.worker, self.lines.first_since(pool), free.map(|first| first.since));
     }
 
-    /// For the first of a line: nobody at another worker has waited longer for what it waits for.
+    /// For the first of a line: nobody at another worker has waited longer for what it waits for. Where a reload has
+    /// lifted the limits there is room for all.
     fn may_go(&self, pool: PoolId, flight: Key) -> bool {
+        if !self.table.pool(pool).is_capped() {
+            return true;
+        }
         let free = self.lines.free(pool).and_then(|line| line.waiters.front());
         free.is_none_or(|first| first.flight != flight)
             || self.table.pool(pool).waiting().next_free() == Some(self.worker)
