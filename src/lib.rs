@@ -10,6 +10,7 @@
 //! floor 2  exchange              what happens next in a request or a tunnel: a pure machine
 //!          transport             moves bytes between a socket and a buffer
 //!          stats                 per-worker counters
+//!          access                lines of the access log, and the thread that writes them
 //! floor 1  proto/h1              bytes to meaning and back, pure
 //!          balance               choice, health, failures: pure policy over atomics
 //!          buffer, slab, timer, histogram   pure mechanisms of fixed capacity
@@ -32,6 +33,7 @@ pub mod slab;
 pub mod sys;
 pub mod timer;
 
+pub mod access;
 pub mod exchange;
 pub mod stats;
 pub mod transport;

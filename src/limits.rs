@@ -224,3 +224,15 @@ pub const COMMANDS: usize = 1024;
 pub const ACCEPT_WARNING: Duration = Duration::from_secs(60);
 /// Bytes of an X-Request-Id that are kept for the log: a UUID has 36.
 pub const REQUEST_ID: usize = 64;
+/// Bytes of lines that a worker gathers before it passes them on: a write of less costs about as much.
+pub const LOG_BATCH: usize = 16 * 1024;
+/// Lines that do not fill a batch are passed on after this long.
+pub const LOG_DELAY: Duration = Duration::from_millis(100);
+/// Batches on their way to the thread that writes them: 4 MiB, which a disk may take a moment for.
+pub const LOG_BATCHES: usize = 256;
+/// Bytes of each value in a line that a client chose; what is longer is cut.
+pub const LOG_VALUE: usize = 8 * 1024;
+/// Lost lines are told at most this often.
+pub const LOG_WARNING: Duration = Duration::from_secs(60);
+/// The end of the process waits this long for the last lines.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(1);

@@ -1,0 +1,66 @@
+//! What a client sent, written so that it stays within its place in the line.
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Writes `bytes` for a line of text: a quote, a backslash, and what is not printable ASCII, become `\xXX`, as nginx
+/// does it. With `spaces` they do too, for a place that no quotes enclose.
+pub(super) fn text(out: &mut Vec<u8>, bytes: &[u8], spaces: bool) {
+    let plain = |byte: u8| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~') || (byte == b' ' && !spaces);
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&byte| !plain(byte)) {
+        let byte = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        let hex = |digit: u8| HEX[usize::from(digit)];
+        out.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(byte & 15)]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Writes `bytes` as a JSON string; what is not UTF-8 becomes U+FFFD.
+pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, &*String::from_utf8_lossy(bytes)).is_err() {
+        // Neither a string nor a vector fails; an object must stay whole all the same.
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_value_stays_in_its_place() {
+        for byte in 0..=255_u8 {
+            let value = [b'a', byte, b'z'];
+            let mut out = Vec::new();
+            text(&mut out, &value, false);
+            let right = match byte {
+                b'"' | b'\\' | ..b' ' | 0x7f.. => format!("a\\x{byte:02X}z"),
+                _ => format!("a{}z", char::from(byte)),
+            };
+            assert_eq!(out, right.as_bytes(), "{byte}");
+            let mut out = Vec::new();
+            text(&mut out, &value, true);
+            assert!(!out.contains(&b' ') && out.starts_with(b"a") && out.ends_with(b"z"), "{byte}");
+            let mut out = Vec::new();
+            json(&mut out, &value);
+            let read: String = serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{byte}: {e}"));
+            assert_eq!(read, String::from_utf8_lossy(&value), "{byte}");
+            assert!(!out.iter().any(|b| *b < b' '), "{byte}: {out:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_and_everything_at_once() {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut out = Vec::new();
+        text(&mut out, &all, false);
+        assert_eq!(out.len(), 256 + 3 * (32 + 2 + 129));
+        out.clear();
+        text(&mut out, b"", false);
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! One line of the log, in either format. Pure: all that it says is handed in.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use super::escape;
+use super::stamp::Stamps;
+use crate::config::LogFormat;
+
+/// What a line says. Bytes that came from a client are as they came; empty is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// When the exchange ended, in milliseconds of Unix time.
+    pub unix: u64,
+    /// The address of the connection's other end.
+    pub client: IpAddr,
+    /// The request's first line.
+    pub request: &'a [u8],
+    /// Its Host field.
+    pub host: &'a [u8],
+    /// Its Referer field.
+    pub referer: &'a [u8],
+    /// Its User-Agent field.
+    pub agent: &'a [u8],
+    /// Of the answer that was sent; 0 when none was begun.
+    pub status: u16,
+    /// Bytes of the answer, its head included; in a tunnel all that went to the client.
+    pub bytes: u64,
+    /// Where the time went.
+    pub times: Times,
+    /// The backend that was tried last.
+    pub backend: &'a str,
+    /// Its pool.
+    pub pool: &'a str,
+    /// The route that meant the request.
+    pub route: &'a str,
+    /// How often the request was sent again.
+    pub retries: u8,
+    /// The code of why it ended other than well.
+    pub cause: &'a str,
+    /// The request's number.
+    pub id: &'a [u8],
+}
+
+/// Where the time of an exchange went, in microseconds; `None` where it did not come so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Waiting for a backend that has room.
+    pub queue: u64,
+    /// Until the last try's connection was made; `None` on one that was there already.
+    pub connect: Option<u64>,
+    /// From the beginning of the last try to the head of its answer.
+    pub first_byte: Option<u64>,
+    /// From the end of the request's head to the end of all.
+    pub total: u64,
+}
+
+impl Line<'_> {
+    /// Adds the line, its end included, to `out`.
+    pub fn write(&self, format: LogFormat, stamps: &mut Stamps, out: &mut Vec<u8>) {
+        match format {
+            LogFormat::Text => self.text(stamps, out),
+            LogFormat::Json => self.json(stamps, out),
+        }
+    }
+
+    /// The combined format; behind it the times, and what became of the request.
+    fn text(&self, stamps: &mut Stamps, out: &mut Vec<u8>) {
+        address(out, self.client);
+        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(stamps.common(self.unix).as_bytes());
+        out.extend_from_slice(b"] ");
+        quoted(out, self.request);
+        out.push(b' ');
+        // Readers of the combined format expect three digits.
+        let status = self.status % 1_000;
+        out.extend([status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
+        out.push(b' ');
+        number(out, self.bytes);
+        out.push(b' ');
+        quoted(out, self.referer);
+        out.push(b' ');
+        quoted(out, self.agent);
+        for time in
+            [Some(self.times.queue), self.times.connect, self.times.first_byte, Some(self.times.total)]
+        {
+            out.push(b' ');
+            match time {
+                Some(time) => millis(out, time),
+                None => out.push(b'-'),
+            }
+        }
+        for word in [self.backend, self.pool, self.route] {
+            bare(out, word.as_bytes());
+        }
+        out.push(b' ');
+        number(out, u64::from(self.retries));
+        bare(out, self.cause.as_bytes());
+        bare(out, self.id);
+        out.push(b'\n');
+    }
+
+    fn json(&self, stamps: &mut Stamps, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        out.extend_from_slice(stamps.iso(self.unix).as_bytes());
+        out.push(b'.');
+        padded(out, self.unix % 1_000);
+        out.extend_from_slice(b"Z\",\"client\":\"");
+        address(out, self.client);
+        out.push(b'"');
+        let (method, target, version) = self.parts();
+        member(out, "method", method);
+        member(out, "target", target);
+        member(out, "version", version);
+        member(out, "host", self.host);
+        key(out, "status");
+        match self.status {
+            0 => out.extend_from_slice(b"null"),
+            status => number(out, u64::from(status)),
+        }
+        key(out, "bytes");
+        number(out, self.bytes);
+        member(out, "referer", self.referer);
+        member(out, "user_agent", self.agent);
+        for (name, time) in [
+            ("queue_ms", Some(self.times.queue)),
+            ("connect_ms", self.times.connect),
+            ("first_byte_ms", self.times.first_byte),
+            ("total_ms", Some(self.times.total)),
+        ] {
+            key(out, name);
+            match time {
+                Some(time) => millis(out, time),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        member(out, "backend", self.backend.as_bytes());
+        member(out, "pool", self.pool.as_bytes());
+        member(out, "route", self.route.as_bytes());
+        key(out, "retries");
+        number(out, u64::from(self.retries));
+        member(out, "cause", self.cause.as_bytes());
+        member(out, "request_id", self.id);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Method, target and version of the first line; one that is not made of these is all target.
+    fn parts(&self) -> (&[u8], &[u8], &[u8]) {
+        let space = |byte: &u8| *byte == b' ';
+        let (first, last) = (self.request.iter().position(space), self.request.iter().rposition(space));
+        match (first, last) {
+            (Some(first), Some(last)) if first < last && self.request[last + 1..].starts_with(b"HTTP/") => {
+                (&self.request[..first], &self.request[first + 1..last], &self.request[last + 1..])
+            }
+            _ => (b"", self.request, b""),
+        }
+    }
+}
+
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    // A vector takes all that it is given.
+    let _ = write!(out, "{address}");
+}
+
+/// `"value"`, or `"-"` for none.
+fn quoted(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b'"');
+    escape::text(out, if value.is_empty() { b"-" } else { value }, false);
+    out.push(b'"');
+}
+
+/// ` value`, or ` -` for none.
+fn bare(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b' ');
+    escape::text(out, if value.is_empty() { b"-" } else { value }, true);
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A member whose value is a string; `null` for none.
+fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    key(out, name);
+    match value {
+        b"" => out.extend_from_slice(b"null"),
+        value => escape::json(out, value),
+    }
+}
+
+fn number(out: &mut Vec<u8>, mut number: u64) {
+    let (mut digits, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Three digits.
+fn padded(out: &mut Vec<u8>, number: u64) {
+    out.extend([number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8));
+}
+
+/// Microseconds as milliseconds with three decimals.
+fn millis(out: &mut Vec<u8>, us: u64) {
+    number(out, us / 1_000);
+    out.push(b'.');
+    padded(out, us % 1_000);
+}
+
+#[cfg(test)]
+mod tests;
