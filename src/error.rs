@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 pub enum StartError {
     /// An address could not be listened on.
     Listen(SocketAddr, io::Error),
+    /// The access log could not be opened.
+    AccessLog(String, io::Error),
     /// The system refused a thread, a poll or a signal.
     System(&'static str, io::Error),
 }
@@ -28,6 +30,7 @@ impl fmt::Display for StartError {
                 address.port()
             ),
             Self::Listen(address, error) => write!(f, "--listen {address}: {error}"),
+            Self::AccessLog(path, error) => write!(f, "cannot open the access log {path}: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),
         }
     }

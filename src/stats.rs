@@ -47,6 +47,8 @@ pub enum Counter {
     Tunnels,
     /// How long those that are over lasted in all, in milliseconds.
     TunnelMillis,
+    /// Lines of the access log that were lost: its file or pipe was too slow, or refused them.
+    LogLost,
     /// Bytes the clients sent.
     BytesIn,
     /// Bytes sent to the clients.
@@ -55,7 +57,7 @@ pub enum Counter {
 
 impl Counter {
     /// Those that only grow, with the names they are told by.
-    pub const TOLD: [(&str, Self); 14] = [
+    pub const TOLD: [(&str, Self); 15] = [
         ("accepted", Self::Accepted),
         ("requests", Self::Requests),
         ("retries", Self::Retries),
@@ -70,6 +72,7 @@ impl Counter {
         ("accept_pauses", Self::AcceptPauses),
         ("tunnels", Self::Tunnels),
         ("tunnel_ms", Self::TunnelMillis),
+        ("access_log_lost", Self::LogLost),
     ];
 }
 

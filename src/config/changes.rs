@@ -11,6 +11,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("pin", old.pin != new.pin),
         ("busy_poll", old.busy_poll != new.busy_poll),
         ("admin", old.admin != new.admin),
+        ("access_log", old.access_log != new.access_log),
         ("limits.connections", old.limits.connections != new.limits.connections),
     ] {
         fixed.extend(differs.then_some(name));

@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::access;
 use crate::admin;
 use crate::balance::Table;
 use crate::config::{self, Admin, Config, changes};
@@ -65,6 +66,8 @@ pub struct Running {
     /// Reloads that somebody waits to hear of.
     reloads: Receiver<Sender<Result<String, String>>>,
     _admin: Option<admin::Thread>,
+    /// Writes what is left when this is dropped.
+    _access: Option<access::Writer>,
 }
 
 /// Opens the sockets and starts the threads; `source` is where a reload finds the next configuration.
@@ -83,6 +86,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone()),
         connections: connections(config.limits.connections, descriptors),
     };
+    let access = open_access_log(&config, began)?;
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
     let (force, sockets) =
@@ -90,11 +94,15 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
     say(&force, descriptors);
     warn_of_loops(force.table(), &force.addresses());
-    watch_signals(sender.clone()).map_err(|e| StartError::System("cannot watch signals", e))?;
+    watch_signals(sender.clone(), access.as_ref().map(access::Writer::reopen))
+        .map_err(|e| StartError::System("cannot watch signals", e))?;
     let probe = probe::spawn(Arc::clone(force.table()), began)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
     let parts = by_worker(sockets.opened, workers).into_iter().zip(&stats);
-    let parts = parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats) }).collect();
+    let queue = || access.as_ref().map(access::Writer::queue);
+    let parts =
+        parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats), access: queue() });
+    let parts = parts.collect();
     let no_worker = |e| StartError::System("cannot start a worker", e);
     let (running, crew) =
         worker::workers(parts, force.table(), force.settings(), began).map_err(no_worker)?;
@@ -130,7 +138,14 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         draining,
         reloads,
         _admin: admin,
+        _access: access,
     })
+}
+
+fn open_access_log(config: &Config, began: Instant) -> Result<Option<access::Writer>, StartError> {
+    let Some(log) = &config.access_log else { return Ok(None) };
+    let path = log.path.as_ref().map_or("-".into(), |path| path.display().to_string());
+    access::start(log, began).map(Some).map_err(|error| StartError::AccessLog(path, error))
 }
 
 /// What the admin listener tells of.
@@ -261,10 +276,14 @@ fn spawn(worker: Worker, i: usize, pin: bool, events: Sender<Event>) -> io::Resu
     thread::Builder::new().name(format!("worker-{i}")).spawn(run).map(drop)
 }
 
-fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+fn watch_signals(events: Sender<Event>, log: Option<access::Reopen>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let watch = move || {
         for signal in signals.forever() {
+            if signal == SIGUSR1 {
+                log.iter().for_each(access::Reopen::ask);
+                continue;
+            }
             let _ = events.send(if signal == SIGHUP { Event::Reload } else { Event::Stop });
         }
     };

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::access::Note;
 use super::generation::Place;
 use super::tunnel::Carried;
 use crate::balance::choice::Counted;
@@ -200,6 +201,8 @@ pub(super) struct Flight {
     pub(super) downstream_shut: bool,
     pub(super) retries: u8,
     pub(super) tried: Tried,
+    /// What the access log is to say of it, where there is one.
+    pub(super) note: Option<Box<Note>>,
 }
 
 /// How far an exchange has come with its upstream.

@@ -46,7 +46,8 @@ impl<N: Net> Pump<N> {
     }
 
     /// Bytes were taken by the client.
-    pub(super) fn count_out(&self, key: Key, bytes: u64) {
+    pub(super) fn count_out(&mut self, key: Key, bytes: u64) {
+        self.note_sent(key, bytes);
         self.stats.add(Counter::BytesOut, bytes);
         if let Some(listener) = self.listener(key) {
             listener.went_out(bytes);
@@ -79,16 +80,19 @@ impl<N: Net> Pump<N> {
     }
 
     /// A connect ended well or not.
-    pub(super) fn count_connect(&self, flight: Key, well: bool) {
+    pub(super) fn count_connect(&mut self, flight: Key, well: bool) {
+        let flight = &mut self.flights[flight];
+        let took = self.now_us.saturating_sub(flight.tried_at);
+        if well {
+            flight.note_connect(took);
+        }
         if !self.settings.measured {
             return;
         }
-        let flight = &self.flights[flight];
         let Some(backend) = flight.backend else { return };
         let tally = self.table.backend(backend).tally(self.worker);
         if well {
             tally.connect();
-            let took = self.now_us.saturating_sub(flight.tried_at);
             self.table.pool(flight.pool).tally(self.worker).connect.record(took);
         } else {
             tally.connect_failure();
@@ -96,19 +100,21 @@ impl<N: Net> Pump<N> {
     }
 
     /// The head of an answer has come, to be passed on or thrown away for another try.
-    pub(super) fn count_answer(&self, flight: Key) {
+    pub(super) fn count_answer(&mut self, flight: Key) {
+        let flight = &mut self.flights[flight];
+        let took = self.now_us.saturating_sub(flight.tried_at);
+        flight.note_answer(took);
         if !self.settings.measured {
             return;
         }
-        let flight = &self.flights[flight];
         let Some(backend) = flight.backend else { return };
-        let took = self.now_us.saturating_sub(flight.tried_at);
         self.table.backend(backend).tally(self.worker).answer(flight.exchange.status(), took);
         self.table.pool(flight.pool).tally(self.worker).first_byte.record(took);
     }
 
     /// An answer goes to the client; of an exchange if it has one.
-    pub(super) fn count_reply(&self, key: Key, flight: Option<Key>, status: u16) {
+    pub(super) fn count_reply(&mut self, key: Key, flight: Option<Key>, status: u16) {
+        self.note_status(flight, status);
         if let Some(listener) = self.listener(key) {
             listener.answer(status);
         }
@@ -139,7 +145,8 @@ impl<N: Net> Pump<N> {
     }
 
     /// What came to this connection ended other than well.
-    pub(super) fn count_failure(&self, key: Key, cause: Cause) {
+    pub(super) fn count_failure(&mut self, key: Key, cause: Cause) {
+        self.note_cause(key, cause);
         self.stats.failed(cause);
         if let Some(flight) = self.flight_of(key) {
             self.table.pool(flight.pool).tally(self.worker).failed(cause.index());
@@ -147,7 +154,8 @@ impl<N: Net> Pump<N> {
     }
 
     /// A request is sent again, to the backend that it has now.
-    pub(super) fn count_retry(&self, flight: Key) {
+    pub(super) fn count_retry(&mut self, flight: Key) {
+        self.flights[flight].note_retry();
         if !self.settings.measured {
             return;
         }

@@ -49,11 +49,13 @@ impl<N: Net> Pump<N> {
             up.owner = Some(key);
             let flight = &mut self.flights[flight_key];
             (flight.upstream, flight.stage) = (Some(up_key), Stage::Open);
+            flight.note_try(backend);
             self.table.backend(backend).tally(self.worker).request();
             return Ok(());
         }
         let dialled = self.dial(key, flight_key, backend, 0);
         if dialled != Err(Cause::BackendFull) {
+            self.flights[flight_key].note_try(backend);
             self.table.backend(backend).tally(self.worker).request();
         }
         dialled

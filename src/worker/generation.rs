@@ -79,6 +79,7 @@ impl<N: Net> Pump<N> {
         self.renew_backends(&before);
         self.leave_addresses();
         self.renew_pools(&before);
+        self.rename_backends();
         self.close_left_behind();
     }
 

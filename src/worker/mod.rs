@@ -10,6 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Waker};
 
+use crate::access::Queue;
 use crate::balance::Table;
 use crate::id::{BackendId, PoolId};
 use crate::limits;
@@ -18,6 +19,7 @@ use crate::stats::{Block, Counter};
 use crate::sys::{self, alarm::Alarm};
 use crate::transport::{Net, Newcomer};
 
+mod access;
 mod connection;
 mod count;
 pub mod crew;
@@ -138,6 +140,8 @@ pub struct Parts {
     pub listeners: Vec<(u16, std::net::TcpListener)>,
     /// Its counters.
     pub stats: Arc<Block>,
+    /// Where a line goes for each exchange.
+    pub access: Option<Queue>,
 }
 
 /// All workers of a process, and the crew they are; their clocks count from `began`.
@@ -163,6 +167,7 @@ pub fn workers(
         let sockets = Sockets { registry: poll.registry().try_clone()?, place: place.clone() };
         let mut pump =
             Pump::new(i, sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
+        parts.access.into_iter().for_each(|queue| pump.log_to(queue));
         pump.number_requests(RequestIds::new(i, process ^ process >> 28), unix.as_millis() as u64);
         workers.push(Worker {
             events: Events::with_capacity(limits::EVENTS),
@@ -201,6 +206,7 @@ impl Worker {
         while !(self.pump.is_drained() && self.place.retire()) {
             self.tick()?;
         }
+        self.pump.pass_last_lines();
         Ok(())
     }
 
@@ -250,6 +256,7 @@ impl Worker {
             self.pruned = self.now;
             self.pump.prune_idle();
         }
+        self.pump.pass_due_lines();
         if self.pump.is_measured() && (had_work || !self.events.is_empty()) {
             self.stats.ticked((self.began.elapsed().as_micros() as u64).saturating_sub(now_us));
         }
@@ -265,7 +272,11 @@ impl Worker {
         let accept = self.listeners.iter().any(|l| l.ready).then_some(self.paused_until);
         let prune =
             (self.pump.idle_upstreams() > 0).then(|| self.pruned + limits::PRUNE_INTERVAL.as_millis() as u64);
-        let due = [self.pump.next_expiry(), accept, prune].into_iter().flatten().min().unwrap_or(u64::MAX);
+        let due = [self.pump.next_expiry(), self.pump.lines_due(), accept, prune]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX);
         if due <= self.now {
             return Ok(Some(Duration::ZERO));
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
+use super::access::Access;
 use super::connection::{Downstream, Flight, Phase, Ready, Stage, Upstream};
 use super::generation::Past;
 use super::idle::Stacks;
@@ -134,6 +135,8 @@ pub struct Pump<N: Net> {
     pub(super) room_wanted: Vec<bool>,
     /// When other workers were last asked for room at a backend.
     pub(super) asked_for_room: Option<u64>,
+    /// Where a line is kept of each exchange.
+    pub(super) access: Option<Box<Access>>,
 }
 
 impl<N: Net> Pump<N> {
@@ -172,6 +175,7 @@ impl<N: Net> Pump<N> {
             patience: vec![Patience::default(); backends],
             room_wanted: vec![false; backends],
             asked_for_room: None,
+            access: None,
         }
     }
 

@@ -206,6 +206,9 @@ impl<N: Net> Pump<N> {
         self.stats.add(Counter::QueueMillis, self.now - left.since);
         let waited = (self.now - left.since) * 1_000;
         self.table.pool(pool_id).tally(self.worker).queue.record(waited);
+        if let Some(flight) = self.flights.get_mut(flight_key) {
+            flight.note_queue(waited);
+        }
         // It may have had the turn and not used it.
         self.pass_turn(pool_id);
     }

@@ -22,6 +22,7 @@ impl<N: Net> Pump<N> {
                 self.cut_tunnel(flight);
                 self.end_flight(flight, false);
             }
+            self.cut_line();
             down.input.into_iter().chain(down.output).for_each(|buffer| self.pool.give(buffer));
             self.stats.sub(Counter::Downstreams);
             if let (true, Some(clients)) = (down.counted, &self.settings.clients) {
@@ -39,6 +40,7 @@ impl<N: Net> Pump<N> {
             self.leave_queue(key, flight.pool);
         }
         self.settle(key, Outcome::Void);
+        self.land(key);
         let Some(flight) = self.flights.remove(key) else { return };
         self.stats.sub(Counter::Flights);
         self.table.pool(flight.pool).end_request(self.worker);

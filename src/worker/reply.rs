@@ -20,6 +20,7 @@ impl<N: Net> Pump<N> {
     /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
     pub(super) fn refuse(&mut self, scratch: &mut Scratch, key: Key, refusal: Refusal) -> Flow {
         let to_head = scratch.input().trim_ascii_start().starts_with(b"HEAD ");
+        self.note_refused(key, scratch.input());
         self.reply_error(scratch, key, Cause::BadRequest(refusal), refusal.status(), to_head)
     }
 
@@ -32,6 +33,7 @@ impl<N: Net> Pump<N> {
         status: u16,
         to_head: bool,
     ) -> Flow {
+        self.note_unread(key);
         self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with {status}"));
         let (body, content_type) = self.error_body(status, cause);
@@ -118,6 +120,7 @@ impl<N: Net> Pump<N> {
         } else if self.send_down(key, &scratch.outbox) == Flow::Over {
             return Flow::Over;
         }
+        self.end_line(key);
         let down = &mut self.downstreams[key];
         if connection == Connection::Close {
             down.phase = Phase::Flush { linger: linger || down.input.is_some() };
@@ -186,7 +189,7 @@ impl<N: Net> Pump<N> {
     /// No route means this request.
     fn reply_nobody(&mut self, s: &mut Scratch, key: Key, exchange: &Exchange) -> Flow {
         let cause = Cause::NoRoute;
-        self.stats.failed(cause);
+        self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with 404"));
         let (body, content_type) = self.error_body(404, cause);
         let reply = Reply { status: 404, content_type: &content_type, fields: "", body: &body };

@@ -99,6 +99,7 @@ impl<N: Net> Pump<N> {
         let rates = site.lines[line].rates.iter().zip(clients);
         let refused =
             rates.filter_map(|((_, rate), client)| rate.admit_hash(client, self.now_us).err()).max();
+        self.note_request(key, &scratch.input()[start..end], exchange.id());
         if let Some(wait) = refused {
             return self.reply_limited(scratch, key, &exchange, wait);
         }
@@ -128,7 +129,7 @@ impl<N: Net> Pump<N> {
         pool: PoolId,
         found: Found,
     ) -> Key {
-        let place = self.place(key, line);
+        let (place, note) = (self.place(key, line), self.take_note());
         let pool = self.table.pool(pool);
         pool.request(self.worker);
         let client = pool.affinity().map(|_| hash::hash_address(self.downstreams[key].peer));
@@ -164,6 +165,7 @@ impl<N: Net> Pump<N> {
             downstream_shut: false,
             retries: pool.config().retry.retries,
             tried: Tried::default(),
+            note,
         })
     }
 

@@ -185,6 +185,7 @@ impl<N: Net> Pump<N> {
         self.count_total(flight_key);
         self.settle(flight_key, self.outcome(flight_key));
         self.end_flight(flight_key, keep_upstream);
+        self.end_line(key);
         let down = &mut self.downstreams[key];
         down.flight = None;
         if keep {

@@ -53,6 +53,7 @@ impl<N: Net> Pump<N> {
         if !self.downstreams[key].registered && self.pass_on(key) {
             return Flow::Over;
         }
+        self.note_request(key, b"", "");
         let down = &self.downstreams[key];
         let peer = down.peer;
         let site = &self.settings.sites[usize::from(down.listener)];
@@ -83,6 +84,7 @@ impl<N: Net> Pump<N> {
 
     /// Closes a connection that gets no backend, so that the client can tell it from one that has ended.
     pub(super) fn refuse_tunnel(&mut self, key: Key, cause: Cause) -> Flow {
+        self.note_refused(key, b"");
         self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("closed"));
         self.downstreams[key].stream.abort();
