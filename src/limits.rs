@@ -200,6 +200,13 @@ pub const LOG_LINE: usize = 8 * 1024;
 pub const SPLICE: u64 = 64 * 1024;
 /// Size of such a pipe: 16 of the largest segments on loopback.
 pub const PIPE: usize = 1024 * 1024;
+/// Pipes in use by one worker: with all of them full to a reader that takes nothing, half a gigabyte of the kernel's.
+/// What goes beyond is copied.
+pub const PIPES: usize = 512;
+/// A pipe of less than this moves less in a turn than a copy does.
+pub const PIPE_MIN: usize = 64 * 1024;
+/// A tunnel that has carried less than this in so many turns of a pipe is copied again.
+pub const SPLICE_CALM: (u64, u8) = (16 * 1024, 8);
 /// Spare pipes a worker keeps.
 pub const SPARE_PIPES: usize = 64;
 /// Connections to the admin listener: a few people, a scraper and probes; each has a thread.

@@ -231,6 +231,20 @@ impl Exchange {
         self.phase = Phase::Body;
     }
 
+    /// Whether the rest of what a tunnel's client sends need not be looked at: it counts in [`Self::request_rest`].
+    pub fn request_in_bulk(&mut self, bulk: bool) {
+        if self.tunnel && !self.request.is_done() {
+            self.request = if bulk { Body::Length(u64::MAX) } else { Body::UntilClose };
+        }
+    }
+
+    /// As [`Self::request_in_bulk`], of what the backend sends.
+    pub fn response_in_bulk(&mut self, bulk: bool) {
+        if self.tunnel && self.phase == Phase::Body {
+            self.response = if bulk { Body::Length(u64::MAX) } else { Body::UntilClose };
+        }
+    }
+
     fn answered_here(self, line: usize, clients: Box<[u64]>, local: Local) -> Opened {
         Opened { exchange: self, line, pool: None, found: Found::default(), clients, local: Some(local) }
     }
@@ -265,7 +279,11 @@ impl Exchange {
 
     /// The client has closed its side: fine in a tunnel, the end of an unfinished request.
     pub fn request_closed(&mut self) -> Result<(), Cause> {
-        if self.request.end(false, &mut Vec::new()) { Ok(()) } else { Err(Cause::ClientClosed) }
+        if self.tunnel {
+            self.request = Body::Done;
+        }
+        let ended = self.tunnel || self.request.end(false, &mut Vec::new());
+        if ended { Ok(()) } else { Err(Cause::ClientClosed) }
     }
 
     /// The backend takes no more of the request; its answer may still come.
@@ -386,6 +404,10 @@ impl Exchange {
         self.keep_upstream = false;
         match self.phase {
             Phase::Head => Err(Cause::NoResponse),
+            Phase::Body if self.tunnel => {
+                (self.phase, self.response) = (Phase::Done, Body::Done);
+                Ok(())
+            }
             Phase::Body if self.response.end(self.response_chunked, out) => {
                 self.phase = Phase::Done;
                 Ok(())

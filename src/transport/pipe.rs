@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
 use crate::limits;
 
@@ -16,11 +16,15 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// A new one; of the kernel's default size where a larger one is not granted.
+    /// A new one; of the kernel's default size where a larger one is not granted. An error where not even that is.
     pub fn new() -> io::Result<Self> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // A user has a quota of large pipes; a smaller one only takes more calls.
-        let _ = fcntl_setpipe_size(&into, limits::PIPE);
+        let granted = fcntl_setpipe_size(&into, limits::PIPE).is_ok();
+        // Beyond the quota a pipe has two pages.
+        if !granted && fcntl_getpipe_size(&into)? < limits::PIPE_MIN {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         Ok(Self { out, into, held: 0 })
     }
 

@@ -113,6 +113,8 @@ pub struct Pump<N: Net> {
     pub(super) idle: Stacks,
     pub(super) pool: buffer::Pool,
     pub(super) pipes: Vec<Pipe>,
+    /// Pipes that exchanges hold.
+    pub(super) pipes_lent: usize,
     pub(super) wheel: Wheel<Key>,
     /// One a pool.
     pub(super) eligible: Vec<Eligible>,
@@ -163,6 +165,7 @@ impl<N: Net> Pump<N> {
             flights: Slab::default(),
             pool: buffer::Pool::default(),
             pipes: Vec::new(),
+            pipes_lent: 0,
             wheel: Wheel::default(),
             now: 0,
             now_us: 0,

@@ -1,10 +1,12 @@
-//! Large bodies of known length: from socket to socket by splice(2), without a copy.
+//! Large bodies of known length, and tunnels while they carry much: from socket to socket by splice(2), without a
+//! copy.
 
 use std::io;
 
 use super::connection::Ready;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use super::tunnel::Way;
 use crate::exchange::Cause;
 use crate::limits;
 use crate::slab::Key;
@@ -20,6 +22,10 @@ struct Turn {
     sender_ended: bool,
     sender_failed: bool,
     receiver_failed: Option<io::Error>,
+    /// Bytes left in the pipe.
+    held: usize,
+    /// Bytes that may still come.
+    rest: u64,
 }
 
 /// Fills the pipe from one socket and drains it into the other, once each.
@@ -51,6 +57,7 @@ fn turn<S: Transport>(
             Err(error) => turn.receiver_failed = Some(error),
         }
     }
+    turn.held = pipe.held();
     turn
 }
 
@@ -63,14 +70,69 @@ fn waits(held: usize, from: Ready, to: Ready) -> Flow {
 impl<N: Net> Pump<N> {
     /// A pipe, the one used last first.
     fn take_pipe(&mut self) -> Option<Pipe> {
-        self.pipes.pop().or_else(|| Pipe::new().ok())
+        if self.pipes_lent >= limits::PIPES {
+            return None;
+        }
+        let pipe = self.pipes.pop().or_else(|| Pipe::new().ok())?;
+        self.pipes_lent += 1;
+        Some(pipe)
     }
 
     /// Takes a pipe back; one that still holds bytes of an exchange is closed.
     pub(super) fn give_pipe(&mut self, pipe: Pipe) {
+        self.pipes_lent -= 1;
         if pipe.held() == 0 && self.pipes.len() < limits::SPARE_PIPES {
             self.pipes.push(pipe);
         }
+    }
+
+    /// One turn of an exchange's pipe, which is kept while it holds something or more is to come; `None` when it must
+    /// be copied for want of a pipe.
+    fn through_pipe(&mut self, key: Key, flight_key: Key, up_key: Key, way: Way) -> Option<Turn> {
+        let flight = &mut self.flights[flight_key];
+        let (place, rest) = flight.way(way);
+        let mut pipe = match place.take() {
+            Some(pipe) => pipe,
+            None if rest < limits::SPLICE => return None,
+            None => self.take_pipe()?,
+        };
+        let (down, up) = (&mut self.downstreams[key], &mut self.upstreams[up_key]);
+        let client = (&mut down.stream, &mut down.ready);
+        let backend = (&mut up.stream, &mut up.ready);
+        let flight = &mut self.flights[flight_key];
+        let mut turn = match way {
+            Way::Up => turn(client, backend, &mut pipe, rest),
+            Way::Down => turn(backend, client, &mut pipe, rest),
+        };
+        match way {
+            Way::Up => flight.exchange.request_moved(turn.taken),
+            Way::Down => flight.exchange.response_moved(turn.taken),
+        }
+        flight.carry(way, turn.taken);
+        if turn.held == 0 {
+            flight.calm_down(way, turn.taken);
+        }
+        let (place, rest) = flight.way(way);
+        turn.rest = rest;
+        if turn.held == 0 && rest == 0 {
+            self.give_pipe(pipe);
+        } else {
+            *place = Some(pipe);
+        }
+        Some(turn)
+    }
+
+    /// One side of a tunnel has ended, and all that it said has left.
+    fn end_way(&mut self, flight_key: Key, way: Way) -> Flow {
+        let flight = &mut self.flights[flight_key];
+        let pipe = flight.way(way).0.take();
+        // A tunnel may end at any byte.
+        let _ = match way {
+            Way::Up => flight.exchange.request_closed(),
+            Way::Down => flight.exchange.response_closed(&mut Vec::new()),
+        };
+        pipe.into_iter().for_each(|pipe| self.give_pipe(pipe));
+        Flow::Moved
     }
 
     /// Moves a response body on; `None` when it must be copied for want of a pipe.
@@ -81,42 +143,27 @@ impl<N: Net> Pump<N> {
         flight_key: Key,
         up_key: Key,
     ) -> Option<Flow> {
-        let flight = &mut self.flights[flight_key];
-        let mut pipe = match flight.response_pipe.take() {
-            Some(pipe) => pipe,
-            None if flight.exchange.response_rest() < limits::SPLICE => return None,
-            None => self.take_pipe()?,
-        };
-        let (down, up) = (&mut self.downstreams[key], &mut self.upstreams[up_key]);
-        let flight = &mut self.flights[flight_key];
-        let from = (&mut up.stream, &mut up.ready);
-        let turn =
-            turn(from, (&mut down.stream, &mut down.ready), &mut pipe, flight.exchange.response_rest());
-        flight.exchange.response_moved(turn.taken);
-        let (held, done) = (pipe.held(), flight.exchange.is_done());
+        let turn = self.through_pipe(key, flight_key, up_key, Way::Down)?;
         self.count_out(key, turn.given);
         self.count_upstream(flight_key, 0, turn.taken);
-        let flight = &mut self.flights[flight_key];
+        let exchange = &self.flights[flight_key].exchange;
         if turn.receiver_failed.is_some() {
             return Some(self.close_downstream(key));
         }
         // What is in the pipe still belongs to the client before the failure is dealt with.
-        if (turn.sender_ended || turn.sender_failed) && held == 0 {
-            return Some(self.fail(s, key, Cause::ResponseCut));
+        if turn.held == 0 && (turn.sender_ended || turn.sender_failed) {
+            let whole = exchange.is_tunnel() && turn.sender_ended && !self.upstreams[up_key].reset;
+            let cause = exchange.response_broken();
+            return Some(if whole { self.end_way(flight_key, Way::Down) } else { self.fail(s, key, cause) });
         }
-        if held == 0 && flight.exchange.response_rest() == 0 {
-            self.give_pipe(pipe);
-        } else {
-            flight.response_pipe = Some(pipe);
-        }
-        if done && held == 0 {
+        if turn.held == 0 && exchange.is_done() {
             return Some(self.finish(key, flight_key));
         }
         if turn.taken == 0 && turn.given == 0 {
             let (from, to) = (self.upstreams[up_key].ready, self.downstreams[key].ready);
-            return Some(waits(held, from, to));
+            return Some(waits(turn.held, from, to));
         }
-        self.arm(key, self.line(flight_key).timeouts.stall.as_millis() as u64);
+        self.arm_stall(key);
         Some(Flow::Moved)
     }
 
@@ -128,44 +175,34 @@ impl<N: Net> Pump<N> {
         flight_key: Key,
         up_key: Key,
     ) -> Option<Flow> {
+        let turn = self.through_pipe(key, flight_key, up_key, Way::Up)?;
         let flight = &mut self.flights[flight_key];
-        let mut pipe = match flight.request_pipe.take() {
-            Some(pipe) => pipe,
-            None if flight.exchange.request_rest() < limits::SPLICE => return None,
-            None => self.take_pipe()?,
-        };
-        let (down, up) = (&mut self.downstreams[key], &mut self.upstreams[up_key]);
-        let flight = &mut self.flights[flight_key];
-        let to = (&mut up.stream, &mut up.ready);
-        let turn = turn((&mut down.stream, &mut down.ready), to, &mut pipe, flight.exchange.request_rest());
-        flight.exchange.request_moved(turn.taken);
         flight.sent |= turn.given > 0;
         flight.whole = false;
+        let tunnel = flight.exchange.is_tunnel();
         self.count_in(key, turn.taken);
         self.count_upstream(flight_key, turn.given, 0);
-        if self.body_is_too_slow(flight_key, turn.taken as usize) {
+        if !tunnel && self.body_is_too_slow(flight_key, turn.taken as usize) {
             return Some(self.fail(s, key, Cause::ClientStall));
         }
-        let flight = &mut self.flights[flight_key];
-        if turn.sender_ended || turn.sender_failed {
+        if turn.sender_failed || (turn.sender_ended && !tunnel) {
             return Some(self.fail(s, key, Cause::ClientClosed));
         }
         if let Some(error) = turn.receiver_failed {
             return Some(self.stop_request(flight_key, &error));
         }
-        let (held, rest) = (pipe.held(), flight.exchange.request_rest());
-        if held == 0 && rest == 0 {
-            self.give_pipe(pipe);
-        } else {
-            flight.request_pipe = Some(pipe);
+        if turn.sender_ended && turn.held == 0 {
+            return Some(self.end_way(flight_key, Way::Up));
         }
         if turn.taken == 0 && turn.given == 0 {
             let (from, to) = (self.downstreams[key].ready, self.upstreams[up_key].ready);
-            return Some(waits(held, from, to));
+            return Some(waits(turn.held, from, to));
         }
-        let timeouts = &self.line(flight_key).timeouts;
-        let wait = if held == 0 && rest == 0 { timeouts.response } else { timeouts.stall };
-        self.arm(key, wait.as_millis() as u64);
+        if turn.held == 0 && turn.rest == 0 && !tunnel {
+            self.arm(key, self.line(flight_key).timeouts.response.as_millis() as u64);
+        } else {
+            self.arm_stall(key);
+        }
         Some(Flow::Moved)
     }
 }

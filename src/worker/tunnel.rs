@@ -9,9 +9,10 @@ use crate::balance::hash;
 use crate::balance::rate::Client;
 use crate::exchange::{Cause, Exchange, Found};
 use crate::id::BackendId;
+use crate::limits;
 use crate::slab::Key;
 use crate::stats::Counter;
-use crate::transport::{Net, Transport};
+use crate::transport::{Net, Pipe, Transport};
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +31,73 @@ pub(super) struct Carried {
     backend: Option<BackendId>,
     /// In milliseconds.
     began: u64,
-    up: u64,
-    down: u64,
+    up: Stream,
+    down: Stream,
     /// Why it ended other than well.
     pub(super) cause: Option<Cause>,
 }
 
+/// One way's bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    bytes: u64,
+    /// Turns of a pipe, one behind the other, that brought little.
+    calm: u8,
+}
+
+impl Carried {
+    fn new(client: IpAddr, began: u64) -> Self {
+        let (up, down) = Default::default();
+        Self { client, backend: None, began, up, down, cause: None }
+    }
+
+    fn stream(&mut self, way: Way) -> &mut Stream {
+        match way {
+            Way::Up => &mut self.up,
+            Way::Down => &mut self.down,
+        }
+    }
+}
+
 impl Flight {
-    /// So many bytes came that belong to a tunnel.
+    /// The pipe of one way, and what may come there without being looked at.
+    pub(super) fn way(&mut self, way: Way) -> (&mut Option<Pipe>, u64) {
+        match way {
+            Way::Up => (&mut self.request_pipe, self.exchange.request_rest()),
+            Way::Down => (&mut self.response_pipe, self.exchange.response_rest()),
+        }
+    }
+
+    /// So many bytes came at once that belong to a tunnel. A whole buffer of them says that there are many.
     pub(super) fn carry(&mut self, way: Way, bytes: u64) {
         let Some(carried) = &mut self.carried else { return };
+        carried.stream(way).bytes += bytes;
+        if bytes >= limits::INBOX as u64 {
+            self.set_bulk(way, true);
+        }
+    }
+
+    /// So many bytes came through a pipe that is empty again. A pipe is given up when it brings little for a while: a
+    /// copy costs two calls then as well, and holds nothing.
+    pub(super) fn calm_down(&mut self, way: Way, bytes: u64) {
+        let Some(carried) = &mut self.carried else { return };
+        let (little, often) = limits::SPLICE_CALM;
+        let calm = &mut carried.stream(way).calm;
+        *calm = match bytes {
+            0 => *calm,
+            bytes if bytes < little => *calm + 1,
+            _ => 0,
+        };
+        if *calm >= often {
+            *calm = 0;
+            self.set_bulk(way, false);
+        }
+    }
+
+    fn set_bulk(&mut self, way: Way, bulk: bool) {
         match way {
-            Way::Up => carried.up += bytes,
-            Way::Down => carried.down += bytes,
+            Way::Up => self.exchange.request_in_bulk(bulk),
+            Way::Down => self.exchange.response_in_bulk(bulk),
         }
     }
 }
@@ -70,8 +125,7 @@ impl<N: Net> Pump<N> {
         let (pool, found) = (share.pool, Found { hash, ..Found::default() });
         let flight_key = self.insert_flight(key, Exchange::tunnel(), at, pool, found);
         self.stats.add(Counter::Tunnels, 1);
-        let carried = Carried { client: peer, backend: None, began: self.now, up: 0, down: 0, cause: None };
-        self.flights[flight_key].carried = Some(Box::new(carried));
+        self.flights[flight_key].carried = Some(Box::new(Carried::new(peer, self.now)));
         let down = &mut self.downstreams[key];
         (down.phase, down.flight) = (Phase::Flight, Some(flight_key));
         let attached =
@@ -136,7 +190,7 @@ impl<N: Net> Pump<N> {
             None if exchange.is_done() => "ended",
             None => Cause::ClientClosed.code(),
         };
-        let Carried { client, up, down, .. } = carried;
+        let Carried { client, up: Stream { bytes: up, .. }, down: Stream { bytes: down, .. }, .. } = carried;
         match carried.backend {
             Some(backend) => {
                 let url = self.table.backend(backend).url();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::{Server, balancer, connect, logged, rest, said};
-use crate::support::{Evenkeel, Port, SOON, eventually};
+use crate::support::{Port, SOON, eventually};
 
 /// A server that hands its connections over.
 fn handing() -> (Server, Receiver<TcpStream>) {
@@ -67,35 +67,30 @@ fn an_end_while_the_backend_is_dialled_is_passed_on() {
     assert_eq!(rest(&mut client).expect("the end"), b"");
 }
 
-/// Both ends of a tunnel that has carried a byte: a reset before that would be a connect that failed, to be tried again.
-#[track_caller]
-fn joined(balancer: &Evenkeel, streams: &Receiver<TcpStream>) -> (TcpStream, TcpStream) {
-    let mut client = connect(balancer.address);
-    client.write_all(b"x").expect("written");
-    let mut backend = streams.recv_timeout(SOON).expect("a connection");
-    backend.read_exact(&mut [0]).expect("the byte");
-    (client, backend)
-}
-
 #[test]
 fn a_reset_is_passed_on_either_way() {
     let (server, streams) = handing();
     let balancer = balancer(&server.url(), &[]);
-    let (client, mut backend) = joined(&balancer, &streams);
+    // A backend that resets before its connect is known to stand has refused it.
+    let joined = || {
+        let mut client = connect(balancer.address);
+        let mut backend = streams.recv_timeout(SOON).expect("a connection");
+        client.write_all(b"x").expect("written");
+        backend.read_exact(&mut [0]).expect("a byte");
+        (client, backend)
+    };
+    let (client, mut backend) = joined();
     reset(client);
     is_reset(&mut backend);
     logged(&balancer, &["client-closed"]);
 
-    let (mut client, backend) = joined(&balancer, &streams);
-    reset(backend);
-    is_reset(&mut client);
-    logged(&balancer, &["backend-reset"]);
     // It does not count against the backend.
     for _ in 0..10 {
-        let (mut client, backend) = joined(&balancer, &streams);
+        let (mut client, backend) = joined();
         reset(backend);
         is_reset(&mut client);
     }
+    logged(&balancer, &["backend-reset"]);
     assert_eq!(balancer.lines().iter().filter(|line| line.contains("is out")).count(), 0);
 }
 

@@ -34,9 +34,34 @@ fn what_a_client_sends_comes_back() {
 }
 
 #[test]
-fn sixty_four_mebibytes_each_way_arrive_whole() {
+fn much_and_little_take_turns() {
     let server = Server::echo();
     let balancer = balancer(&server.url(), &[]);
+    let mut client = connect(balancer.address);
+    for len in [2 << 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2 << 20, 10, 3 << 20, 1] {
+        let sent = pattern(len);
+        let mut writer = client.try_clone().expect("a second handle");
+        let bytes = sent.clone();
+        let writing = thread::spawn(move || writer.write_all(&bytes));
+        let mut back = vec![0; len];
+        client.read_exact(&mut back).expect("the echo");
+        writing.join().expect("no panic").expect("written");
+        assert!(back == sent, "{len} bytes came back changed");
+    }
+    drop(client);
+    server.settles();
+}
+
+#[test]
+fn sixty_four_mebibytes_each_way_arrive_whole() {
+    let server = Server::echo();
+    let balancer = balancer(&server.url(), &["--workers", "1"]);
+    let pipes = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", balancer.id())).expect("descriptors");
+        let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    };
+    let before = pipes();
     let sent = pattern(64 << 20);
     let mut client = connect(balancer.address);
     let mut writer = client.try_clone().expect("a second handle");
@@ -49,6 +74,7 @@ fn sixty_four_mebibytes_each_way_arrive_whole() {
     writing.join().expect("no panic").expect("written");
     assert_eq!(back.len(), sent.len());
     assert!(back == sent, "what came back differs");
+    assert_eq!(pipes(), before + 4, "both ways went through a pipe, which is kept");
     let memory = balancer.peak_memory();
     assert!(memory < 64 << 20, "{memory} bytes at most");
 }
@@ -74,8 +100,14 @@ fn connections_go_around() {
 fn a_client_keeps_its_backend_by_hash_and_by_memory() {
     let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
     let urls: Vec<_> = servers.iter().map(Server::url).collect();
-    for flags in [["--algorithm", "ip-hash"], ["--algorithm", "hash"], ["--sticky", "address"]] {
-        let balancer = balancer(&urls.join(","), &flags);
+    // The connection before may still count, and must not push the next one elsewhere.
+    let flags: [&[&str]; 3] = [
+        &["--algorithm", "ip-hash", "--hash-bound", "0"],
+        &["--algorithm", "hash", "--hash-bound", "0"],
+        &["--sticky", "address"],
+    ];
+    for flags in flags {
+        let balancer = balancer(&urls.join(","), flags);
         let first = said(balancer.address);
         for _ in 0..10 {
             assert_eq!(said(balancer.address), first, "{flags:?}");
