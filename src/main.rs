@@ -1,10 +1,11 @@
 //! The `evenkeel` command.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use evenkeel::cli::{self, Outcome, Reader, Setup};
-use evenkeel::config::{Backend, BackendUrl, Config};
+use evenkeel::config::{Admin, Backend, BackendUrl, Config};
 use evenkeel::control::Source;
 use evenkeel::{control, demo, limits};
 use log::LevelFilter;
@@ -83,6 +84,8 @@ fn run_demo(config: Config, source: Option<Source>) -> ExitCode {
             let asked = pool.backends[0].clone();
             pool.backends = urls.iter().map(|url| Backend { url: url.clone(), ..asked.clone() }).collect();
         }
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.admin = config.admin.or(Some(Admin { address: loopback, token: None }));
         config
     };
     let config = own(config);
@@ -90,10 +93,17 @@ fn run_demo(config: Config, source: Option<Source>) -> ExitCode {
     match control::start(config, source) {
         Ok(running) => {
             let host = running.addresses().first().map_or_else(|| "localhost".into(), visit);
+            let dashboard = running.admin().map_or_else(String::new, |address| visit(&address));
+            if let Some(Err(error)) =
+                running.addresses().first().map(|&address| demo::traffic::start(address))
+            {
+                log::warn!("the demo has no traffic of its own: {error}");
+            }
             let text = format!(
                 "evenkeel balances over {} backends of its own on http://{host}\n\
                  try it, several times:\n  curl -s http://{host}/\n\
                  see who is alive:\n  curl -s http://{host}/lb-status\n\
+                 watch it, with a little traffic of its own:\n  http://{dashboard}/\n\
                  end it with Ctrl-C",
                 backends.len()
             );
@@ -105,6 +115,6 @@ fn run_demo(config: Config, source: Option<Source>) -> ExitCode {
 }
 
 /// How a listening address is visited from this machine.
-fn visit(address: &std::net::SocketAddr) -> String {
+fn visit(address: &SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
 }

@@ -1,7 +1,7 @@
 //! The admin listener's threads: one accepts, one takes samples, and each connection has its own.
 
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -34,6 +34,7 @@ pub(super) struct Site {
 /// The running admin listener; dropping it closes it and all its connections.
 #[derive(Debug)]
 pub struct Thread {
+    address: SocketAddr,
     listener: Arc<TcpListener>,
     stopped: Arc<AtomicBool>,
     seats: Arc<Seats>,
@@ -54,7 +55,7 @@ pub fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<Thread>
     let (listener, stopped) = (Arc::new(listener), Arc::new(AtomicBool::new(false)));
     let seats = Seats::new(limits::ADMIN_CONNECTIONS);
     let site = Arc::new(Site { history: History::new(&sources), sources, local, began });
-    let mut thread = Thread { listener, stopped, seats, threads: Vec::new() };
+    let mut thread = Thread { address, listener, stopped, seats, threads: Vec::new() };
     let (sampled, stopped) = (Arc::clone(&site), Arc::clone(&thread.stopped));
     let sample = move || sampled.history.run(&sampled.sources, &stopped);
     thread.threads.push(thread::Builder::new().name("samples".into()).spawn(sample)?);
@@ -96,6 +97,13 @@ fn turn_away(mut stream: &TcpStream) {
     let mut out = Vec::new();
     answer.write(&connection::date(), false, Connection::Close, &mut out);
     let _ = stream.write_all(&out);
+}
+
+impl Thread {
+    /// Where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 impl Drop for Thread {

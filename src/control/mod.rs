@@ -65,7 +65,7 @@ pub struct Running {
     draining: Arc<AtomicBool>,
     /// Reloads that somebody waits to hear of.
     reloads: Receiver<Sender<Result<String, String>>>,
-    _admin: Option<admin::Thread>,
+    admin: Option<admin::Thread>,
     /// Writes what is left when this is dropped.
     _access: Option<access::Writer>,
 }
@@ -137,7 +137,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         awaited: 0,
         draining,
         reloads,
-        _admin: admin,
+        admin,
         _access: access,
     })
 }
@@ -197,12 +197,6 @@ fn serve_admin(
             Ok("a drain has begun".to_owned())
         }),
     };
-    if wanted.token.is_none() && !wanted.address.ip().to_canonical().is_loopback() {
-        log::warn!(
-            "the admin listener on {} asks nobody for a token: whoever reaches it may give commands",
-            wanted.address
-        );
-    }
     let listener =
         TcpListener::bind(wanted.address).map_err(|error| StartError::Listen(wanted.address, error))?;
     admin::serve(listener, Arc::new(sources))
@@ -303,6 +297,11 @@ impl Running {
     /// The addresses listened on, with the ports the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.force.addresses()
+    }
+
+    /// Where status and commands are, if anywhere.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(admin::Thread::address)
     }
 
     /// Waits for signals: reloads, and drains in the end; a second signal to end, or the drain timeout, ends it at

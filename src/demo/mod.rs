@@ -6,6 +6,7 @@
 mod body;
 mod connection;
 mod request;
+pub mod traffic;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
