@@ -6,12 +6,15 @@ mod ejection;
 mod hash;
 mod held;
 mod queue;
+mod rate;
+mod retries;
+mod returning;
 mod sticky;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
 use crate::support::{Backend, Client, Evenkeel, list};
@@ -72,12 +75,13 @@ struct Press {
 }
 
 impl Press {
-    /// So many clients, each with a connection of its own; whatever answers they get.
+    /// So many clients, each with a connection of its own and targets of its own; whatever answers they get.
     fn start(to: SocketAddr, clients: usize) -> Self {
+        let count = Arc::new(AtomicUsize::new(0));
         Self::run(clients, move |stop| {
             let mut client = Client::connect(to);
             while !stop.load(SeqCst) {
-                match client.get("/") {
+                match client.get(&format!("/{}", count.fetch_add(1, SeqCst))) {
                     Ok(response) if !response.closes() => {}
                     _ => client = Client::connect(to),
                 }
