@@ -13,6 +13,7 @@ mod connections;
 mod crew;
 mod crowds;
 mod descriptors;
+mod dns;
 mod drain;
 mod failure;
 mod forwarded;

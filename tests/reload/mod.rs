@@ -4,7 +4,8 @@ mod carried;
 mod crowd;
 mod leaving;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use rustix::process::Signal;
@@ -27,6 +28,16 @@ impl Live {
     /// As [`Live::start`], with files beside it and with flags.
     #[track_caller]
     pub(crate) fn start_with(text: &str, beside: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::run(text, beside, |path| {
+            let mut command = evenkeel();
+            command.arg("--config").arg(path).args(flags);
+            command
+        })
+    }
+
+    /// As [`Live::start_with`], by a command that is made of the file's path.
+    #[track_caller]
+    pub(crate) fn run(text: &str, beside: &[(&str, &str)], command: impl FnOnce(&Path) -> Command) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("evenkeel-live-{}-{}", std::process::id(), NEXT.fetch_add(1, SeqCst));
         let directory = std::env::temp_dir().join(name);
@@ -36,9 +47,7 @@ impl Live {
         }
         let path = directory.join("lb.toml");
         std::fs::write(&path, text).expect("the file");
-        let mut command = evenkeel();
-        command.arg("--config").arg(&path).args(flags);
-        Self { directory, balancer: Evenkeel::run(command) }
+        Self { balancer: Evenkeel::run(command(&path)), directory }
     }
 
     pub(crate) fn write(&self, text: &str) {
