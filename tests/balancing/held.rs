@@ -97,6 +97,12 @@ impl Held {
         self.door.inside.lock().unwrap().open = true;
         self.door.moved.notify_all();
     }
+
+    /// Holds all who come from now on, as at first.
+    pub(super) fn shut(&self) {
+        let mut inside = self.door.inside.lock().unwrap();
+        (inside.open, inside.permits) = (false, 0);
+    }
 }
 
 impl Drop for Held {

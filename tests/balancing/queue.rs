@@ -258,3 +258,55 @@ fn one_that_waits_for_a_backend_that_goes_down_goes_back_to_one_that_failed_it()
     second.open();
     assert_eq!(holding.response("GET").expect("a response").text(), "second");
 }
+
+#[test]
+fn a_head_waits_and_is_answered_without_a_body() {
+    let held = Held::start(|request, reply| match request.method.as_str() {
+        "HEAD" => reply.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"),
+        _ => reply.ok("a"),
+    });
+    let balancer = one_slot(&held, 2, "");
+    let mut first = sent(&balancer, "/0");
+    held.await_now(1);
+    let mut client = Client::connect(balancer.address);
+    client.send("HEAD /1 HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
+    await_queued(&balancer, 1);
+    held.open();
+    let response = client.response("HEAD").expect("a response");
+    assert_eq!((response.status, response.head.joined("content-length").as_str()), (200, "1000000"));
+    assert_eq!(first.response("GET").expect("a response").text(), "a");
+    assert_eq!(client.get("/2").expect("the connection goes on").text(), "a");
+}
+
+#[test]
+fn one_that_waits_for_its_own_backend_holds_up_nobody_else() {
+    for workers in [1, 4] {
+        let (held, other) = (Held::named("held"), Backend::named("other"));
+        let balancer = balance(
+            &format!(
+                "--workers {workers} --backend-max-requests 1 --sticky cookie \
+                 --sticky-secret 0123456789abcdef0123456789abcdef"
+            ),
+            [&held.backend, &other],
+        );
+        let mut first = sent(&balancer, "/first");
+        held.await_now(1);
+        held.let_go(1);
+        let response = first.response("GET").expect("a response");
+        let cookie = response.head.joined("set-cookie").split(';').next().expect("a cookie").to_owned();
+        first.send(format!("GET /first HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n")).expect("send");
+        held.await_now(1);
+        let mut own = Client::connect(balancer.address);
+        own.send(format!("GET /own HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n")).expect("send");
+        await_queued(&balancer, 1);
+        let (mut client, began) = (Client::connect(balancer.address), Instant::now());
+        for _ in 0..20 {
+            assert_eq!(client.get("/").expect("a response").text(), "other");
+        }
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        held.open();
+        assert_eq!(own.response("GET").expect("a response").text(), "held", "workers: {workers}");
+        assert_eq!(first.response("GET").expect("a response").text(), "held");
+        assert_eq!(held.came().last().map(String::as_str), Some("/own"));
+    }
+}
