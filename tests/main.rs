@@ -30,5 +30,6 @@ mod pipelining;
 mod readme;
 mod reload;
 mod round_robin;
+mod routes;
 mod status;
 mod timeouts;
