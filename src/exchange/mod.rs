@@ -357,10 +357,10 @@ impl Exchange {
             }
             return Ok(());
         }
+        self.status = response.status;
         if response.status == 101 {
             return self.switch(&response, taking, out);
         }
-        self.status = response.status;
         if taking.again.contains(response.status) {
             return Err(Cause::BadStatus);
         }
