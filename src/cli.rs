@@ -1,5 +1,6 @@
 //! The command line: arguments, file and environment in, a checked configuration or clear words out.
 
+mod access;
 mod admin;
 mod arguments;
 mod balancing;

@@ -87,6 +87,7 @@ fn a_bad_value_is_one_line_that_names_the_flag_and_the_value() {
         ("--drain-timeout", "later"),
         ("--status-path", "no-slash"),
         ("--log-level", "loud"),
+        ("--access-log-format", "xml"),
     ];
     for (flag, value) in cases {
         let arguments = [flag, value];

@@ -243,6 +243,8 @@ mod tests {
         "--drain-timeout=",
         "--status-path=/",
         "--log-level=",
+        "--access-log=",
+        "--access-log-format=",
     ];
 
     #[test]

@@ -32,6 +32,7 @@ brings backends of its own.",
          [--sticky-return]
          [--rate-limit N/DUR] [--rate-burst N] [--rate-key KEY]
          [--admin ADDR:PORT] [--admin-token TEXT]
+         [--access-log FILE|-] [--access-log-format text|json]
          [--trust-forwarded LIST] [--max-head BYTES] [--max-headers N]
          [--max-target BYTES] [--max-body BYTES] [--min-body-rate BYTES]
          [--max-requests N] [--max-connections N]
@@ -60,6 +61,7 @@ brings backends of its own.",
     note = "go before the file, the file before the environment; a flag of one pool or",
     note = "listener is refused where the file names several.",
     note = "SIGHUP reads the file of --config again; a bad one changes nothing.",
+    note = "SIGUSR1 opens the file of --access-log again, after it was renamed.",
     note = "SIGTERM or SIGINT drains and ends the run, a second one ends it at once.",
     note = "Exit codes: 0 after a drain, 2 when it cannot start as asked."
 )]
@@ -250,6 +252,12 @@ pub(super) struct Flags {
     /// EVENKEEL_ADMIN_TOKEN
     #[argh(option, arg_name = "TEXT")]
     pub(super) admin_token: Option<String>,
+    /// a line for each request goes there, - is standard output; SIGUSR1 opens the file again (default: nowhere)
+    #[argh(option, arg_name = "FILE")]
+    pub(super) access_log: Option<String>,
+    /// how such a line looks: text (the combined format, with more at its end) or json (default text)
+    #[argh(option, arg_name = "FORMAT")]
+    pub(super) access_log_format: Option<String>,
     /// clients, by address or CIDR, whose own X-Forwarded-* and X-Request-Id are kept; those of all
     /// others are replaced (default: nobody)
     #[argh(option, arg_name = "LIST")]
@@ -425,6 +433,8 @@ mod tests {
             ("drain-timeout", seconds(limits::DRAIN_TIMEOUT)),
             ("status-path", format!("(default {})", limits::STATUS_PATH)),
             ("log-level", "(default info)".to_owned()),
+            ("access-log", "- is standard output".to_owned()),
+            ("access-log-format", "(default text)".to_owned()),
             ("listen", "more than once".to_owned()),
             ("pin", "core".to_owned()),
             ("busy-poll", "a whole core for each worker".to_owned()),

@@ -7,7 +7,7 @@ use std::path::Path;
 use log::LevelFilter;
 
 use super::flags::Flags;
-use super::{admin, balancing, bounds, clients, log_level, named, needless, value};
+use super::{access, admin, balancing, bounds, clients, log_level, named, needless, value};
 use crate::config::file::{self, Loaded, Report, Warning};
 use crate::config::{self, Config, Listener, Mode, Pool, Timeouts};
 use crate::limits;
@@ -131,7 +131,7 @@ fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Con
         resolve_interval: base.resolve_interval,
         error_pages: base.error_pages,
         admin: admin::admin(flags, base.admin, environment)?,
-        access_log: base.access_log,
+        access_log: access::access_log(flags, base.access_log)?,
         drain_timeout: drain_timeout.unwrap_or(base.drain_timeout),
         status_path: status_path.unwrap_or(base.status_path),
         timeouts,
