@@ -207,6 +207,16 @@ impl<N: Net> Pump<N> {
         }
     }
 
+    /// It takes this line of its listener's.
+    pub(super) fn note_route(&mut self, key: Key, line: usize) {
+        if let Some(access) = &mut self.access
+            && let Some(note) = &mut access.present
+        {
+            let site = &self.settings.sites[usize::from(self.downstreams[key].listener)];
+            note.put(Part::Route, site.lines[line].name.as_bytes());
+        }
+    }
+
     /// A head that broke a rule, unless it was read before that was seen.
     pub(super) fn note_refused(&mut self, key: Key, input: &[u8]) {
         if self.access.as_ref().is_some_and(|access| access.present.is_none()) {
@@ -270,7 +280,6 @@ impl<N: Net> Pump<N> {
         }
         let Some(mut note) = self.flights[flight_key].note.take() else { return };
         let flight = &self.flights[flight_key];
-        note.put(Part::Route, self.line(flight_key).name.as_bytes());
         note.put(Part::Id, flight.exchange.id().as_bytes());
         note.pool = Some(flight.pool);
         if let Some(access) = &mut self.access {

@@ -100,6 +100,7 @@ impl<N: Net> Pump<N> {
         let refused =
             rates.filter_map(|((_, rate), client)| rate.admit_hash(client, self.now_us).err()).max();
         self.note_request(key, &scratch.input()[start..end], exchange.id());
+        self.note_route(key, line);
         if let Some(wait) = refused {
             return self.reply_limited(scratch, key, &exchange, wait);
         }

@@ -1,0 +1,79 @@
+//! A log that cannot be written loses lines, never requests.
+
+use std::fs::{self, OpenOptions};
+use std::process::Command;
+use std::time::Duration;
+
+use super::Place;
+use crate::support::process::evenkeel;
+use crate::support::{Backend, Client, Evenkeel, SOON, eventually};
+
+fn lost(balancer: &Evenkeel) -> u64 {
+    balancer.status()["counts"]["access_log_lost"].as_u64().expect("a count")
+}
+
+/// Requests with long lines until some are lost; how many.
+fn send_until_lost(balancer: &Evenkeel, client: &mut Client) -> usize {
+    let fields = format!("User-Agent: {}\r\n", "u".repeat(6_000));
+    let mut sent = 0;
+    eventually(SOON, "lines are lost", || {
+        for _ in 0..100 {
+            assert_eq!(client.get_with("/", &fields).expect("a response").status, 200);
+            sent += 1;
+        }
+        lost(balancer) > 0
+    });
+    sent
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_loses_lines_and_no_request() {
+    let (place, backend) = (Place::new(), Backend::named("a"));
+    let pipe = place.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let reader = OpenOptions::new().read(true).write(true).open(&pipe).expect("the pipe");
+    let mut balancer = Evenkeel::start(&["--access-log", &pipe, "--backends", &backend.url()]);
+    let mut client = Client::connect(balancer.address);
+    let sent = send_until_lost(&balancer, &mut client);
+    assert!(sent > 500, "the queue has room for more than {sent} lines");
+    eventually(SOON, "it is said", || balancer.lines().iter().any(|l| l.contains("lines lost")));
+    let said = || balancer.lines().iter().filter(|l| l.contains("lines lost")).count();
+    send_until_lost(&balancer, &mut client);
+    assert_eq!(said(), 1, "said once a minute");
+    balancer.terminate();
+    assert!(balancer.exit_within(Duration::from_secs(10)).success(), "the end does not wait for the pipe");
+    drop(reader);
+}
+
+#[test]
+fn a_full_disk_loses_lines_and_no_request() {
+    let (place, backend) = (Place::new(), Backend::named("a"));
+    let directory = place.path("disk");
+    fs::create_dir(&directory).expect("a directory");
+    let mount = "mount -t tmpfs -o size=64k none \"$0\"";
+    let can = Command::new("unshare").args(["-m", "sh", "-c", mount, &directory]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no disk of its own can be made here, which takes root and unshare(1)");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &format!("{mount} && exec \"$@\""), &directory]);
+    command.arg(evenkeel().get_program()).env_remove("PROXY_PORT");
+    let log = format!("{directory}/a.log");
+    command.args(["--listen", "127.0.0.1:0", "--access-log", &log, "--backends", &backend.url()]);
+    let balancer = Evenkeel::run(command);
+    let mut client = Client::connect(balancer.address);
+    send_until_lost(&balancer, &mut client);
+    eventually(SOON, "it is said", || {
+        balancer.lines().iter().any(|l| l.contains("lines lost") && l.contains("No space left"))
+    });
+    // In the mount namespace of the balancer: there the disk has room again, and lines go on behind the cut one.
+    let inside = format!("/proc/{}/root{log}", balancer.id());
+    fs::write(&inside, "").expect("truncate");
+    assert_eq!(client.get("/again").expect("a response").status, 200);
+    eventually(SOON, "a whole line", || {
+        let text = fs::read_to_string(&inside).unwrap_or_default();
+        text.lines()
+            .any(|line| line.contains("\"GET /again HTTP/1.1\" 200 ") && line.starts_with("127.0.0.1 "))
+    });
+}
