@@ -9,6 +9,7 @@ mod message;
 mod near;
 mod network;
 mod pool;
+mod proxy;
 mod rate;
 mod route;
 mod routes;
@@ -34,6 +35,7 @@ pub use pool::{
     Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Resolve, Retry, SameSite, Sticky,
     StickyBy,
 };
+pub use proxy::{ProxyProtocol, ProxyVersion};
 pub use rate::parse_rate;
 pub use route::{
     Action, FieldEdits, Fixed, HeaderMatch, HostPattern, Location, PathPattern, Redirect, Rewrite, Route,

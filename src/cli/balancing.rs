@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::flags::Flags;
 use super::over::Environment;
 use super::{bounds, clients, needless, one_of, positive, trust, value};
-use crate::config::{self, Algorithm, Backend, Key, Pool, Queue, Retry, Timeouts, quoted};
+use crate::config::{self, Algorithm, Backend, Key, Pool, ProxyVersion, Queue, Retry, Timeouts, quoted};
 use crate::limits;
 
 /// The one pool that flags can describe: what they say over what it was.
@@ -30,6 +30,10 @@ pub(super) fn pool(
         slow_start: slow_start.unwrap_or(base.slow_start),
         fail_open: flags.fail_open || base.fail_open,
         resolve: base.resolve,
+        send_proxy: value("--send-proxy", &flags.send_proxy, |text| {
+            one_of(text, &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])
+        })?
+        .or(base.send_proxy),
     })
 }
 

@@ -10,6 +10,8 @@ brings backends of its own.",
     help_triggers("--help", "-h", "help"),
     usage = "[--config FILE] [--check] [--explain REQUEST] [--print-config]
          [--listen ADDR:PORT]... [--port N] [--mode http|tcp]
+         [--proxy-protocol require|accept] [--proxy-from LIST]
+         [--send-proxy v1|v2]
          [--workers N] [--pin] [--busy-poll] [--backends LIST]
          [--backup LIST] [--demo]
          [--algorithm round-robin|least-connections|two-choices|peak-ewma|
@@ -87,6 +89,15 @@ pub(super) struct Flags {
     /// what is spoken there: http, or tcp for anything else, of which connections are balanced (default http)
     #[argh(option, arg_name = "MODE")]
     pub(super) mode: Option<String>,
+    /// connections begin, or may begin, with a header of the PROXY protocol: require or accept (default: neither)
+    #[argh(option, arg_name = "HOW")]
+    pub(super) proxy_protocol: Option<String>,
+    /// who may send such a header, by address or CIDR
+    #[argh(option, arg_name = "LIST")]
+    pub(super) proxy_from: Option<String>,
+    /// begin each connection to a backend with a header of the PROXY protocol: v1 or v2 (default: none)
+    #[argh(option, arg_name = "VERSION")]
+    pub(super) send_proxy: Option<String>,
     /// number of worker threads, 1 to 1024 (default: the cores this process may use)
     #[argh(option, arg_name = "N")]
     pub(super) workers: Option<String>,
@@ -429,6 +440,9 @@ mod tests {
             ("tunnel-timeout", format!("(default {}h)", limits::TUNNEL_TIMEOUT.as_secs() / 3600)),
             ("lifetime-timeout", "0: no limit (default 0)".to_owned()),
             ("mode", "(default http)".to_owned()),
+            ("proxy-protocol", "require or accept".to_owned()),
+            ("proxy-from", "by address or CIDR".to_owned()),
+            ("send-proxy", "v1 or v2".to_owned()),
             ("backend-idle-timeout", seconds(limits::UPSTREAM_IDLE_TIMEOUT)),
             ("drain-timeout", seconds(limits::DRAIN_TIMEOUT)),
             ("status-path", format!("(default {})", limits::STATUS_PATH)),

@@ -9,7 +9,7 @@ use log::LevelFilter;
 use super::flags::Flags;
 use super::{access, admin, balancing, bounds, clients, log_level, named, needless, value};
 use crate::config::file::{self, Loaded, Report, Warning};
-use crate::config::{self, Config, Listener, Mode, Pool, Timeouts};
+use crate::config::{self, Config, Listener, Mode, Pool, ProxyProtocol, Timeouts};
 use crate::limits;
 
 const PORT_VARIABLE: &str = "PROXY_PORT";
@@ -179,8 +179,29 @@ fn listeners(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Resul
     let mut listeners = listening(flags, loaded, environment)?;
     for listener in &mut listeners {
         listener.mode = mode.unwrap_or(listener.mode);
+        listener.proxy = proxy(flags, listener.proxy.take())?;
     }
     Ok(listeners)
+}
+
+fn proxy(flags: &Flags, base: Option<ProxyProtocol>) -> Result<Option<ProxyProtocol>, String> {
+    let required = value("--proxy-protocol", &flags.proxy_protocol, |text| {
+        super::one_of(text, &[("require", true), ("accept", false)])
+    })?;
+    let from = flags.proxy_from.as_deref().map(config::parse_networks).transpose();
+    let from = from.map_err(|line| format!("--proxy-from {line}"))?;
+    match (required, from, base) {
+        (None, None, base) => Ok(base),
+        (None, Some(_), None) => Err("--proxy-from needs --proxy-protocol; give both or neither".to_owned()),
+        (Some(_), None, None) => {
+            Err("--proxy-protocol needs --proxy-from, with your own proxies; give both or neither".to_owned())
+        }
+        (required, from, base) => {
+            let was = base.unwrap_or(ProxyProtocol { required: true, from: Vec::new() });
+            let (required, from) = (required.unwrap_or(was.required), from.unwrap_or(was.from));
+            Ok(Some(ProxyProtocol { required, from }))
+        }
+    }
 }
 
 fn listening(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Vec<Listener>, String> {
@@ -193,6 +214,8 @@ fn listening(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Resul
             ("--listen", !flags.listen.is_empty()),
             ("--port", flags.port.is_some()),
             ("--mode", flags.mode.is_some()),
+            ("--proxy-protocol", flags.proxy_protocol.is_some()),
+            ("--proxy-from", flags.proxy_from.is_some()),
         ];
         needless(&given, &reason)?;
     }
@@ -250,6 +273,7 @@ fn of_pool(flags: &Flags) -> Vec<(&'static str, bool)> {
         ("--hash-key", &flags.hash_key),
         ("--hash-bound", &flags.hash_bound),
         ("--slow-start", &flags.slow_start),
+        ("--send-proxy", &flags.send_proxy),
         ("--health-check", &flags.health_check),
         ("--health-check-interval", &flags.health_check_interval),
         ("--health-check-timeout", &flags.health_check_timeout),

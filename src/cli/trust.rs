@@ -94,6 +94,7 @@ fn http(flags: &Flags, base: HttpCheck) -> Result<HttpCheck, String> {
         expected: value("--health-status", &flags.health_status, config::parse_statuses)?
             .unwrap_or(base.expected),
         body,
+        announce: base.announce,
     })
 }
 
@@ -188,6 +189,7 @@ mod tests {
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let right = Health {
             check: Check::Http(HttpCheck {
+                announce: None,
                 paths: vec!["/a?b".to_owned(), "/".to_owned()],
                 method: "OPTIONS".to_owned(),
                 host: Some("www.example.com".to_owned()),

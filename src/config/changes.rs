@@ -58,6 +58,9 @@ fn listeners(old: &Config, new: &Config, lines: &mut Vec<String>) {
         if before.name != *name {
             lines.push(format!("listener {}: is now called {name}", before.name));
         }
+        if before.proxy != listener.proxy {
+            lines.push(format!("listener {name}: proxy_protocol changed"));
+        }
         if before.mode != listener.mode {
             lines.push(format!("listener {name}: mode changed"));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Statuses;
+use super::{ProxyVersion, Statuses};
 use crate::limits;
 
 /// Active health checks of a pool, all from the one probe thread.
@@ -59,6 +59,8 @@ pub struct HttpCheck {
     pub expected: Statuses,
     /// Text that the first [`limits::HEALTH_BODY`] bytes of the body must hold.
     pub body: Option<String>,
+    /// It begins with a header of the PROXY protocol, as its pool's connections do.
+    pub announce: Option<ProxyVersion>,
 }
 
 impl Default for HttpCheck {
@@ -70,6 +72,7 @@ impl Default for HttpCheck {
             fields: Vec::new(),
             expected: Statuses::from(100..=499),
             body: None,
+            announce: None,
         }
     }
 }

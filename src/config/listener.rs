@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Action, Routes, Statuses};
+use super::{Action, ProxyProtocol, Routes, Statuses};
 
 /// An address to listen on and what becomes of what comes in there.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken there.
     pub mode: Mode,
+    /// Whose headers of the PROXY protocol are taken; `None`: nobody's.
+    pub proxy: Option<ProxyProtocol>,
     /// Index of the pool that serves what no route means; `None`: that is answered with 404.
     pub pool: Option<usize>,
     /// What goes elsewhere.
@@ -25,7 +27,7 @@ impl Listener {
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         let name = address.to_string();
-        Self { name, address, mode: Mode::Http, pool: Some(0), routes: Routes::default() }
+        Self { name, address, mode: Mode::Http, proxy: None, pool: Some(0), routes: Routes::default() }
     }
 
     /// Indices of the pools that its requests may go to, some more than once.

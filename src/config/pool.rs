@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{BackendUrl, Health, Statuses};
+use super::{BackendUrl, Health, ProxyVersion, Statuses};
 use crate::limits;
 
 /// One pool as the user asked for it.
@@ -31,6 +31,8 @@ pub struct Pool {
     pub fail_open: bool,
     /// What a name with several addresses is.
     pub resolve: Resolve,
+    /// Each connection to a backend begins with a header of the PROXY protocol, and serves one client.
+    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// What a name with several addresses is.
@@ -59,6 +61,7 @@ impl Default for Pool {
             slow_start: Duration::ZERO,
             fail_open: false,
             resolve: Resolve::First,
+            send_proxy: None,
         }
     }
 }

@@ -174,6 +174,7 @@ impl Force {
             if slot.left.is_some_and(|left| now >= left + patience) {
                 slot.site = Arc::new(Site {
                     mode: slot.site.mode,
+                    proxy: slot.site.proxy.clone(),
                     leaving: true,
                     local: slot.site.local.clone(),
                     routes: config::Routes::default(),
@@ -250,6 +251,7 @@ impl Force {
                 slot.site = Arc::new(Site {
                     leaving: true,
                     mode: slot.site.mode,
+                    proxy: slot.site.proxy.clone(),
                     local: slot.site.local.clone(),
                     routes: slot.site.routes.clone(),
                     lines: Arc::clone(&slot.site.lines),
@@ -343,6 +345,7 @@ impl Force {
             routes: listener.routes.clone(),
             local: bound.to_string(),
             mode: listener.mode,
+            proxy: listener.proxy.clone(),
             leaving: false,
             lines,
         }
@@ -366,7 +369,11 @@ fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec
             addresses.push(found);
         }
     }
-    (config::Pool { backends, ..pool.clone() }, addresses)
+    let mut pool = config::Pool { backends, ..pool.clone() };
+    if let config::Check::Http(check) = &mut pool.health.check {
+        check.announce = pool.send_proxy;
+    }
+    (pool, addresses)
 }
 
 /// The counts of a listener's routes; those of a route go on as long as its name does.

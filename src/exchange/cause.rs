@@ -57,6 +57,8 @@ pub enum Cause {
     TunnelLifetime,
     /// The backend reset a tunnel.
     BackendReset,
+    /// The PROXY header is missing, late or malformed, or its sender is not trusted.
+    BadProxyHeader,
 }
 
 /// What is done about a cause.
@@ -84,7 +86,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 29] = [
+pub const CODES: [&str; 30] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -114,6 +116,7 @@ pub const CODES: [&str; 29] = [
     "no-route",
     "tunnel-lifetime",
     "backend-reset",
+    "bad-proxy-header",
 ];
 
 impl Cause {
@@ -149,6 +152,7 @@ impl Cause {
             Self::NoRoute => 26,
             Self::TunnelLifetime => 27,
             Self::BackendReset => 28,
+            Self::BadProxyHeader => 29,
         }
     }
 
@@ -185,6 +189,7 @@ impl Cause {
             Self::TunnelIdle => "nothing moved in the tunnel",
             Self::TunnelLifetime => "the tunnel has lasted as long as it may",
             Self::BackendReset => "the backend reset the tunnel",
+            Self::BadProxyHeader => "the connection did not begin with a PROXY header that can be trusted",
         }
     }
 
@@ -218,6 +223,7 @@ impl Cause {
             | Self::NoBackend
             | Self::TunnelIdle
             | Self::TunnelLifetime
+            | Self::BadProxyHeader
             // In a tunnel a reset is a word of the protocol's own, not a sign of illness.
             | Self::BackendReset => false,
         }
@@ -256,9 +262,11 @@ impl Cause {
             | Self::UnexpectedResponse
             | Self::BadStatus
             | Self::ResponseCut => Verdict::Reply(502),
-            Self::ClientClosed | Self::TunnelIdle | Self::TunnelLifetime | Self::BackendReset => {
-                Verdict::Abort
-            }
+            Self::ClientClosed
+            | Self::TunnelIdle
+            | Self::TunnelLifetime
+            | Self::BackendReset
+            | Self::BadProxyHeader => Verdict::Abort,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Wanted;
 use crate::balance::rate::{Client, RateLimiter};
-use crate::config::{Fixed, Key, Mode, Redirect, Rewrite, Routes, Timeouts};
+use crate::config::{Fixed, Key, Mode, ProxyProtocol, Redirect, Rewrite, Routes, Timeouts};
 use crate::id::PoolId;
 use crate::proto::h1::edits::Edits;
 use crate::proto::h1::request::Request;
@@ -18,6 +18,8 @@ pub struct Site {
     pub local: String,
     /// What is spoken there.
     pub mode: Mode,
+    /// Whose headers of the PROXY protocol are taken.
+    pub proxy: Option<ProxyProtocol>,
     /// It is no longer listened on: its connections end with the exchange that they have, or the next one if that has
     /// begun to come.
     pub leaving: bool,
@@ -113,6 +115,7 @@ impl Site {
             routes: Routes::default(),
             local: "localhost".to_owned(),
             mode: Mode::Http,
+            proxy: None,
             leaving: false,
             lines,
         }

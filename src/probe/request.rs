@@ -2,6 +2,7 @@
 
 use super::fault::path_of;
 use crate::config::{BackendUrl, HttpCheck};
+use crate::proto::proxy;
 
 /// Says whose request it is, in the backend's log.
 const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -27,7 +28,8 @@ pub(super) fn request(check: &HttpCheck, path: usize, backend: &BackendUrl) -> V
         text.extend([name, ": ", value, "\r\n"]);
     }
     text.push_str("\r\n");
-    text.into_bytes()
+    let header = check.announce.map_or(&b""[..], proxy::own);
+    [header, text.as_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ pub trait Transport {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Ends our side; the peer's may go on.
     fn shutdown_write(&mut self);
+    /// The peer's address and our own.
+    fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes the close that follows a reset: the peer shall not take what it got for all.
     fn abort(&mut self);
     /// Bytes can go from one such stream to another through a pipe.
@@ -102,6 +106,10 @@ impl Transport for mio::net::TcpStream {
     fn shutdown_write(&mut self) {
         // It fails only when the peer has gone, which the next read tells.
         let _ = self.shutdown(Shutdown::Write);
+    }
+
+    fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.peer_addr()?, self.local_addr()?))
     }
 
     fn abort(&mut self) {

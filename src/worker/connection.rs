@@ -11,6 +11,7 @@ use crate::buffer::Buffer;
 use crate::exchange::Exchange;
 use crate::id::{BackendId, PoolId};
 use crate::limits;
+use crate::proto::proxy::Ends;
 use crate::slab::Key;
 use crate::transport::{Pipe, Transport};
 
@@ -92,6 +93,10 @@ pub(super) struct Downstream<S> {
     pub(super) peer: IpAddr,
     /// What it says of a request's way so far is believed.
     pub(super) trusted: bool,
+    /// Whether it began with a PROXY header is settled.
+    pub(super) announced: bool,
+    /// What that header said.
+    pub(super) ends: Option<Box<Ends>>,
     /// It counts among its client's connections.
     pub(super) counted: bool,
     /// Requests begun on it.

@@ -38,7 +38,7 @@ impl<N: Net> Pump<N> {
         (flight.counted, flight.judged) = (Counted::by(pool), false);
         let chosen = self.table.backend(backend);
         (flight.tried_at, flight.first_address) = (self.now_us, chosen.preferred() as u16);
-        let unused = flight.carried.is_none();
+        let unused = flight.carried.is_none() && pool.config().send_proxy.is_none();
         while let Some(up_key) = unused.then(|| self.idle.pop(backend)).flatten() {
             let up = &mut self.upstreams[up_key];
             if up.idle_until <= self.now {
@@ -130,6 +130,9 @@ impl<N: Net> Pump<N> {
                 position.into_iter().for_each(|position| target.prefer(position));
                 self.count_connect(flight_key, true);
                 self.arm_stall(key);
+                if let Err(cause) = self.announce(key, flight_key) {
+                    return self.fail(s, key, cause);
+                }
                 self.join_tunnel(flight_key);
                 Flow::Moved
             }

@@ -97,7 +97,8 @@ impl<N: Net> Pump<N> {
             Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
                 self.reply_error(scratch, key, Cause::HeadTimeout, 408, false);
             }
-            Phase::Opening | Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
+            Phase::Opening => self.opening_expired(key),
+            Phase::Head | Phase::Flush { .. } | Phase::Linger { .. } => {
                 if down.phase == Phase::Head && !self.draining {
                     self.stats.add(Counter::IdleClosed, 1);
                 }

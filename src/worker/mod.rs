@@ -28,6 +28,7 @@ mod expiry;
 mod flush;
 mod generation;
 mod idle;
+mod opening;
 pub mod pump;
 mod queue;
 mod release;

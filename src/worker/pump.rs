@@ -194,15 +194,11 @@ impl<N: Net> Pump<N> {
 
     /// Takes a connection that was just accepted.
     pub fn accepted(&mut self, newcomer: Newcomer<N::Stream>) {
-        let peer = newcomer.peer.to_canonical();
         let key = self.insert(newcomer);
         self.count_connection(key);
-        if let Some(clients) = &self.settings.clients {
-            if !clients.enter(peer) {
-                self.refuse_connection(key);
-                return;
-            }
-            self.downstreams[key].counted = true;
+        if !self.awaits_header(key) && !self.enter_client(key) {
+            self.refuse_connection(key);
+            return;
         }
         // Reminded early: most connections of a busy second are gone by then, and leave no long-lived entry.
         let head = self.settings.timeouts.head.as_millis() as u64;
@@ -226,19 +222,23 @@ impl<N: Net> Pump<N> {
     fn insert(&mut self, newcomer: Newcomer<N::Stream>) -> Key {
         let Newcomer { stream, peer, listener, counted, requests } = newcomer;
         let peer = peer.to_canonical();
-        let http = self.settings.sites[usize::from(listener)].mode == Mode::Http;
+        let site = &self.settings.sites[usize::from(listener)];
+        // One that has brought requests has said before where it comes from.
+        let plain = site.mode == Mode::Http && (site.proxy.is_none() || requests > 0);
         let trusted = self.settings.trust.iter().any(|network| network.contains(peer));
         self.stats.add(Counter::Downstreams, 1);
         self.downstreams.insert(Downstream {
             stream,
             // Never asked yet: the request has often come with the connection.
             ready: Ready { readable: true, writable: true, ..Ready::default() },
-            phase: if http { Phase::Head } else { Phase::Opening },
+            phase: if plain { Phase::Head } else { Phase::Opening },
             queued: false,
             registered: false,
             listener,
             peer,
             trusted,
+            announced: false,
+            ends: None,
             counted,
             requests,
             input: None,
@@ -324,7 +324,7 @@ impl<N: Net> Pump<N> {
         let Some(down) = self.downstreams.get(key) else { return Flow::Over };
         match down.phase {
             Phase::Head => self.receive_head(scratch, key),
-            Phase::Opening => self.open_tunnel(scratch, key),
+            Phase::Opening => self.open(scratch, key),
             Phase::Flight => self.relay(scratch, key),
             Phase::Flush { linger } => self.flush_and_close(key, linger),
             Phase::Linger { left } => self.linger(scratch, key, left),
@@ -352,7 +352,7 @@ impl<N: Net> Pump<N> {
         let unused = matches!(down.phase, Phase::Head | Phase::Opening)
             && down.input.is_none()
             && down.output.is_none();
-        if !unused || self.draining {
+        if !unused || down.announced || self.draining {
             return false;
         }
         let Some(other) = self.net.lighter() else { return false };

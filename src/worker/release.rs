@@ -66,7 +66,9 @@ impl<N: Net> Pump<N> {
         let backend = up.backend;
         let idle = self.idle_time(backend, flight.exchange.idle_most());
         let wanted_elsewhere = std::mem::take(&mut self.room_wanted[backend.index()]);
-        let unwanted = wanted_elsewhere || self.draining || self.table.backend(backend).is_leaving();
+        // What a backend was told of one client must not be taken for another.
+        let told = self.table.pool(flight.pool).config().send_proxy.is_some();
+        let unwanted = told || wanted_elsewhere || self.draining || self.table.backend(backend).is_leaving();
         let kept = keep_upstream && clean && idle > 0 && !unwanted;
         if kept && self.idle.push(backend, up_key) {
             let up = &mut self.upstreams[up_key];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connection::Phase;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use crate::config::Mode;
 use crate::exchange::{Act, Cause, Exchange, Local};
 use crate::proto::h1::Refusal;
 use crate::proto::h1::reply::{Reply, reason};
@@ -132,16 +133,20 @@ impl<N: Net> Pump<N> {
         Flow::Moved
     }
 
-    /// A client's address has too many connections: it is told where HTTP is spoken, and this one closed.
+    /// A client's address has too many connections, and this one is closed.
     pub(super) fn refuse_connection(&mut self, key: Key) {
-        if self.downstreams[key].phase == Phase::Opening {
-            self.refuse_tunnel(key, Cause::TooManyConnections);
-            return;
-        }
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.reply_error(&mut scratch, key, Cause::TooManyConnections, 429, false);
+        self.refuse_client(&mut scratch, key);
         self.scratch = scratch;
         self.enqueue(key);
+    }
+
+    /// As [`Self::refuse_connection`]; where HTTP is spoken the client is told.
+    pub(super) fn refuse_client(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
+        match self.mode(key) {
+            Mode::Tcp => self.refuse_tunnel(key, Cause::TooManyConnections),
+            Mode::Http => self.reply_error(scratch, key, Cause::TooManyConnections, 429, false),
+        }
     }
 
     /// Answers a request that is not sent on.

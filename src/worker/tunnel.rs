@@ -103,11 +103,8 @@ impl Flight {
 }
 
 impl<N: Net> Pump<N> {
-    /// Finds a backend for a connection that has just come. Its bytes are only read once that has been reached.
+    /// Finds a backend for a connection. Its bytes are only read once that has been reached.
     pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
-        if !self.downstreams[key].registered && self.pass_on(key) {
-            return Flow::Over;
-        }
         self.note_request(key, b"", "");
         let down = &self.downstreams[key];
         let peer = down.peer;

@@ -2,6 +2,7 @@
 
 mod ends;
 mod limits;
+mod proxy;
 mod relay;
 
 use std::io::{self, Read, Write};

@@ -284,6 +284,8 @@ fn every_flag_of_a_pool_is_known_as_one() {
         "--tunnel-timeout",
         "--lifetime-timeout",
         "--mode",
+        "--proxy-protocol",
+        "--proxy-from",
         "--backend-idle-timeout",
         "--drain-timeout",
         "--status-path",

@@ -90,6 +90,7 @@ fn http(health: &model::Health, notes: &Notes) -> HttpCheck {
         fields: probe_fields(&health.headers, notes),
         expected,
         body: health.body.read(),
+        announce: None,
     }
 }
 

@@ -8,7 +8,9 @@ use super::model;
 use super::note::Notes;
 use super::route::{pool_index, route};
 use super::tree::Span;
-use crate::config::{Config, Listener, Mode, PathPattern, Pool, Route, Routes, doubled_listen};
+use crate::config::{
+    Config, Listener, Mode, PathPattern, Pool, ProxyProtocol, Route, Routes, doubled_listen,
+};
 use crate::limits;
 
 /// All listeners; if the file names none, one on the default address.
@@ -31,6 +33,7 @@ pub(super) fn listeners(file: &model::File, whole: Span, pools: &[Pool], notes: 
             name: address.to_string(),
             address,
             mode,
+            proxy: None,
             pool: Some(0),
             routes: Routes::default(),
         });
@@ -126,8 +129,26 @@ impl Around<'_> {
             let message = "a route takes requests, and mode = \"tcp\" knows none; take one of them away";
             notes.error(given.route.key(), message.to_owned());
         }
-        Listener { name, address, mode, pool, routes }
+        Listener { name, address, mode, proxy: proxy(given, notes), pool, routes }
     }
+}
+
+fn proxy(given: &model::Listener, notes: &Notes) -> Option<ProxyProtocol> {
+    let from = super::whole::trust(&given.proxy_from, notes);
+    if !given.proxy_protocol.is_there() {
+        if given.proxy_from.is_there() {
+            let message = "proxy_from goes with proxy_protocol only; add proxy_protocol = \"require\"";
+            notes.error(given.proxy_from.key(), message.to_owned());
+        }
+        return None;
+    }
+    if from.is_empty() && !given.proxy_from.has_any() {
+        let message =
+            "proxy_protocol from whom? Write proxy_from = [\"10.0.0.0/8\"], with your own proxies only";
+        notes.error(given.proxy_protocol.key(), message.to_owned());
+    }
+    let required = *given.proxy_protocol.get()? == model::ProxyProtocol::Require;
+    Some(ProxyProtocol { required, from })
 }
 
 /// Whether no request is left for others.

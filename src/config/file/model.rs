@@ -121,6 +121,8 @@ pub(super) struct Listener {
     pub(super) name: Given<As<Name>>,
     pub(super) address: Given<As<SocketAddr>>,
     pub(super) mode: Given<Mode>,
+    pub(super) proxy_protocol: Given<ProxyProtocol>,
+    pub(super) proxy_from: Many<As<Network>>,
     pub(super) pool: Given<String>,
     pub(super) route: Many<Route>,
 }
@@ -130,6 +132,20 @@ pub(super) struct Listener {
 pub(super) enum Mode {
     Http,
     Tcp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProxyProtocol {
+    Require,
+    Accept,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProxyVersion {
+    V1,
+    V2,
 }
 
 #[derive(Default, Deserialize)]
@@ -228,6 +244,7 @@ pub(super) struct Pool {
     pub(super) slow_start: Given<As<Duration>>,
     pub(super) fail_open: Given<bool>,
     pub(super) resolve: Given<Resolve>,
+    pub(super) send_proxy: Given<ProxyVersion>,
     pub(super) health: Given<Health>,
     pub(super) retry: Given<Retry>,
     pub(super) ejection: Given<Ejection>,

@@ -9,7 +9,8 @@ use super::note::Notes;
 use super::tree::Span;
 use super::written::{As, Count};
 use crate::config::{
-    Algorithm, Backend, BackendUrl, Cookie, Key, Pool, Queue, Resolve, SameSite, Sticky, StickyBy,
+    Algorithm, Backend, BackendUrl, Cookie, Key, Pool, ProxyVersion, Queue, Resolve, SameSite, Sticky,
+    StickyBy,
 };
 use crate::limits;
 
@@ -83,6 +84,10 @@ fn pool(pool: &model::Pool, name: String, span: Span, response: Duration, notes:
             None | Some(model::Resolve::First) => Resolve::First,
             Some(model::Resolve::All) => Resolve::All,
         },
+        send_proxy: pool.send_proxy.get().map(|version| match version {
+            model::ProxyVersion::V1 => ProxyVersion::V1,
+            model::ProxyVersion::V2 => ProxyVersion::V2,
+        }),
     }
 }
 
