@@ -214,19 +214,17 @@ impl Eligible {
             trial_at(table.backend(id)).checked_add(patience).is_some_and(|at| at <= ask.now)
                 && !ask.tried.contains(&Some(id))
         };
-        let due = pool.members().iter().copied().find(|&id| ripe(id));
-        let mine = due.filter(|&id| enter(table, pool, id)).filter(|&id| {
-            let mine = table.try_out(id, ask.now);
-            if !mine {
+        let mine = pool.members().iter().copied().filter(|&id| ripe(id)).find(|&id| {
+            let entered = enter(table, pool, id);
+            let mine = entered && table.try_out(id, ask.now);
+            if entered && !mine {
                 leave(table, pool, id, Counted::by(pool));
             }
             mine
         });
-        if due.is_none() || mine.is_some() {
-            self.look_for_trials(table, pool);
-            // Ripe for requests that may be sent again, and this was none.
-            self.trial_at = self.trial_at.max(ask.now + u64::from(due.is_none()));
-        }
+        self.look_for_trials(table, pool);
+        // Those that were ripe and not taken are full, taken by another worker, or not for this request.
+        self.trial_at = self.trial_at.max(ask.now + u64::from(mine.is_none()));
         mine
     }
 

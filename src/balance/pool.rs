@@ -58,7 +58,7 @@ pub struct Pool {
     members: Box<[BackendId]>,
     live: Arc<Live>,
     affinity: Option<Arc<Affinity>>,
-    budget: Budget,
+    budget: Arc<Budget>,
     maglev: Option<Maglev>,
     /// By value, where clients stick by a cookie.
     tickets: Box<[Ticket]>,
@@ -100,6 +100,11 @@ impl Pool {
             }
             _ => None,
         };
+        let rule = (config.retry.budget, config.retry.budget_floor);
+        let known =
+            before.filter(|before| rule == (before.config.retry.budget, before.config.retry.budget_floor));
+        let budget = known.map(|before| Arc::clone(&before.budget));
+        let budget = budget.unwrap_or_else(|| Arc::new(Budget::new(rule.0, rule.1)));
         let maglev = matches!(config.algorithm, Algorithm::Hash { .. }).then(|| {
             let name = |backend: &Backend| hash::hash(backend.identity().as_bytes());
             let names: Vec<_> = members.iter().map(|(_, b)| (name(b), b.weight())).collect();
@@ -111,7 +116,7 @@ impl Pool {
             members: members.iter().map(|(id, _)| *id).collect(),
             live,
             affinity,
-            budget: Budget::new(config.retry.budget, config.retry.budget_floor),
+            budget,
             maglev,
             tickets: tickets(&config, members),
             counts: capped || counts(&config.algorithm),

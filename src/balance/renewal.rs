@@ -232,6 +232,10 @@ mod tests {
         });
         assert!(!table.backend(BackendId(0)).is_healthy());
         let (next, _) = table.renew(vec![pool("a", &[2, 3])], 1, 10);
+        // What was in flight to it fails afterwards.
+        (0..3).for_each(|_| {
+            next.failed(BackendId(0), 0, 15);
+        });
         (0..3).for_each(|_| {
             next.failed(BackendId(1), 0, 20);
         });

@@ -148,10 +148,15 @@ impl Table {
             Some(rate) => Reason::Rate(rate),
             None => return None,
         };
-        if !backend.circuit.is_closed() || !pool.eject_one() {
+        // One that is not configured any more has no place among those that are out.
+        if backend.is_gone() || !backend.circuit.is_closed() || !pool.eject_one() {
             return None;
         }
         if !backend.circuit.open(now, ejection) {
+            pool.return_one();
+            return None;
+        }
+        if backend.is_gone() && backend.circuit.reset() {
             pool.return_one();
             return None;
         }

@@ -63,6 +63,8 @@ pub struct Running {
     dones: Receiver<()>,
     awaited: usize,
     draining: Arc<AtomicBool>,
+    /// Listeners that not every worker could know of yet.
+    unopened: Vec<(u16, Vec<TcpListener>)>,
     /// Reloads that somebody waits to hear of.
     reloads: Receiver<Sender<Result<String, String>>>,
     admin: Option<admin::Thread>,
@@ -136,6 +138,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         dones: never(),
         awaited: 0,
         draining,
+        unopened: Vec::new(),
         reloads,
         admin,
         _access: access,
@@ -427,10 +430,9 @@ impl Running {
         let Sockets { opened, closed } = sockets;
         let (done, dones) = bounded(self.count);
         (self.dones, self.awaited) = (dones, self.count);
-        let renewals = by_worker(opened, self.count).into_iter().map(|opened| Renewal {
+        let renewals = (0..self.count).map(|_| Renewal {
             table: Arc::clone(self.force.table()),
             settings: Arc::clone(self.force.settings()),
-            opened,
             closed: closed.clone(),
             done: done.clone(),
         });
@@ -444,10 +446,18 @@ impl Running {
                 Ok(()) => self.awaited -= 1,
                 Err(_) => {
                     let patience = limits::RELOAD_PATIENCE;
-                    log::error!("a worker has not taken the new configuration within {patience:?}");
-                    break;
+                    log::error!(
+                        "a worker has not taken the new configuration within {patience:?}; \
+                         new listeners wait for the next reload"
+                    );
+                    self.unopened.extend(opened);
+                    return;
                 }
             }
+        }
+        let opened: Vec<_> = self.unopened.drain(..).chain(opened).collect();
+        if let Err(error) = self.crew.listen(by_worker(opened, self.count).into_iter()) {
+            log::error!("cannot wake a worker: {error}");
         }
     }
 }

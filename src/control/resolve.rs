@@ -88,8 +88,8 @@ impl Names {
                 }
                 self.news.notify_all();
             }
-            // Who asked for new names reads them; all others are told.
-            if moved || (first && due) {
+            // Whoever asked for new names may have waited for them in vain.
+            if moved || first {
                 changed();
             }
             if due {

@@ -33,6 +33,8 @@ pub enum Command {
     TakeTurn(PoolId),
     /// Take over a new configuration.
     Renew(Box<Renewal>),
+    /// Begin with these listeners, by number.
+    Open(Vec<(u16, TcpListener)>),
 }
 
 /// What a reload brings one worker.
@@ -42,8 +44,6 @@ pub struct Renewal {
     pub table: Arc<Table>,
     /// The next settings.
     pub settings: Arc<Settings>,
-    /// Listeners to begin with, by number.
-    pub opened: Vec<(u16, TcpListener)>,
     /// Numbers of the listeners to empty and close.
     pub closed: Vec<u16>,
     /// Told when all of it is done.
@@ -86,6 +86,16 @@ impl Crew {
         for ((sender, waker), part) in self.ways.iter().zip(parts) {
             // A worker that does not take it any more has ended.
             let _ = sender.send(Command::Renew(Box::new(part)));
+            waker.wake()?;
+        }
+        Ok(())
+    }
+
+    /// Gives each worker its own sockets of new listeners, once all have the configuration that knows of them: one
+    /// worker may pass a connection on to any other.
+    pub fn listen(&self, parts: impl Iterator<Item = Vec<(u16, TcpListener)>>) -> io::Result<()> {
+        for ((sender, waker), part) in self.ways.iter().zip(parts).filter(|(_, part)| !part.is_empty()) {
+            let _ = sender.send(Command::Open(part));
             waker.wake()?;
         }
         Ok(())

@@ -37,7 +37,7 @@ impl Stacks {
 
     /// Takes the connection that was idle longest.
     pub(super) fn pop_oldest(&mut self, backend: BackendId) -> Option<Key> {
-        let stack = &mut self.stacks[backend.index()];
+        let stack = self.stacks.get_mut(backend.index())?;
         let oldest = (!stack.is_empty()).then(|| stack.remove(0));
         self.len -= usize::from(oldest.is_some());
         oldest

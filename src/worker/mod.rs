@@ -354,19 +354,19 @@ impl Worker {
                 Command::MakeRoom(backend) => self.pump.make_room(backend),
                 Command::TakeTurn(pool) => self.pump.take_turn(pool),
                 Command::Renew(renewal) => self.renew(*renewal),
+                Command::Open(sockets) => match watch(sockets, self.pump.net().registry()) {
+                    Ok(listeners) => self.listeners.extend(listeners),
+                    Err(error) => log::error!("a new listener cannot be watched: {error}"),
+                },
             }
         }
     }
 
     /// Takes over a new configuration. A listener that is closed is emptied before.
     fn renew(&mut self, renewal: Renewal) {
-        let Renewal { table, settings, opened, closed, done } = renewal;
+        let Renewal { table, settings, closed, done } = renewal;
         self.empty(|listener| closed.contains(&listener.number));
         self.pump.replace(table, settings);
-        match watch(opened, self.pump.net().registry()) {
-            Ok(listeners) => self.listeners.extend(listeners),
-            Err(error) => log::error!("a new listener cannot be watched: {error}"),
-        }
         self.pump.refresh();
         // Nobody waits for it any more if this took too long.
         let _ = done.send(());

@@ -98,10 +98,10 @@ impl Line {
 }
 
 impl<N: Net> Pump<N> {
-    /// Somebody waits for this pool already, so that whoever comes now must not pass.
+    /// Somebody waits for any backend of this pool already, so that whoever comes now must not pass.
     pub(super) fn must_queue(&self, pool: PoolId) -> bool {
         let pool = self.table.pool(pool);
-        pool.is_capped() && !pool.waiting().is_empty()
+        pool.is_capped() && !pool.waiting().is_empty() && pool.waiting().next_free().is_some()
     }
 
     /// Has an exchange wait for a backend. It is tried once more before it does: room may have come meanwhile.
@@ -151,6 +151,10 @@ impl<N: Net> Pump<N> {
 
     /// One whose turn it may be tries to get a backend.
     pub(super) fn queued(&mut self, s: &mut Scratch, key: Key, flight_key: Key, since: u64) -> Flow {
+        // One that has closed its side has most likely gone: a backend that is busy must not serve nobody.
+        if self.downstreams[key].ready.ended {
+            return self.fail(s, key, Cause::ClientClosed);
+        }
         let pool_id = self.flights[flight_key].pool;
         if !self.lines.firsts(pool_id).any(|first| first.flight == flight_key) {
             return Flow::Blocked;
@@ -231,7 +235,8 @@ impl<N: Net> Pump<N> {
 
     /// The first of each of this worker's lines tries again.
     pub fn take_turn(&mut self, pool: PoolId) {
-        for at in 0..self.lines.0[pool.index()].len() {
+        // A pool of a configuration that is still to come has no line here.
+        for at in 0..self.lines.0.get(pool.index()).map_or(0, Vec::len) {
             let first = self.lines.firsts(pool).nth(at).map(|first| first.downstream);
             first.into_iter().for_each(|first| self.enqueue(first));
         }

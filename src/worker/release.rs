@@ -115,7 +115,8 @@ impl<N: Net> Pump<N> {
     pub fn make_room(&mut self, backend: BackendId) {
         match self.idle.pop_oldest(backend) {
             Some(key) => self.close_upstream(key),
-            None => self.room_wanted[backend.index()] = true,
+            // One of a configuration that is still to come has nothing here.
+            None => self.room_wanted.get_mut(backend.index()).into_iter().for_each(|wanted| *wanted = true),
         }
     }
 
