@@ -17,16 +17,16 @@ fn ask(balancer: &Evenkeel, host: &str, target: &str, fields: &str) -> Response 
     Client::connect(balancer.address).exchange("GET", request).expect("a response")
 }
 
-/// The example of docs/config.md, which is that of the README.
-fn example() -> String {
-    let docs = include_str!("../docs/config.md");
-    let from = docs.split("```toml\n").nth(1).expect("an example");
+/// The first example of a file in a text.
+fn example(text: &str) -> String {
+    let from = text.split("```toml\n").nth(1).expect("an example");
     from.split("```").next().expect("its end").to_owned()
 }
 
 #[test]
 fn the_example_works_as_it_stands() {
-    let live = Live::start_with(&example(), &[], &["--listen", "127.0.0.1:0"]);
+    let example = example(include_str!("../docs/config.md"));
+    let live = Live::start_with(&example, &[], &["--listen", "127.0.0.1:0"]);
     let urls: Vec<String> = live.balancer.status()["backends"]
         .as_array()
         .expect("backends")
@@ -38,7 +38,7 @@ fn the_example_works_as_it_stands() {
     // The same with ports that are free.
     let backends = ["one", "two", "three"].map(Backend::named);
     let ports = [8081, 8082, 8083].iter().zip(&backends);
-    let text = ports.fold(example(), |text, (port, backend)| {
+    let text = ports.fold(example, |text, (port, backend)| {
         text.replace(&format!("127.0.0.1:{port}"), &backend.address().to_string())
     });
     let live = Live::start_with(&text, &[], &["--listen", "127.0.0.1:0"]);
@@ -50,6 +50,16 @@ fn the_example_works_as_it_stands() {
         assert_eq!(ask(&live.balancer, "api.example.com", target, "").text(), "three", "{target}");
     }
     assert_ne!(ask(&live.balancer, "api.example.com", "/v1", "").text(), "three");
+}
+
+#[test]
+fn the_example_of_the_readme_works_too() {
+    let example = example(include_str!("../README.md"));
+    let live = Live::start_with(&example, &[], &["--listen", "127.0.0.1:0"]);
+    let moved = ask(&live.balancer, "old.example.com", "/a?b", "");
+    let location = moved.head.joined("location");
+    assert_eq!((moved.status, location.as_str()), (308, "https://www.example.com/a?b"));
+    assert_eq!(live.balancer.lines_with("warning", "warning"), 0);
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub fn keep_fixed(running: &Config, next: Config) -> Config {
         pin: running.pin,
         busy_poll: running.busy_poll,
         admin: running.admin.clone(),
+        access_log: running.access_log.clone(),
         limits: Limits { connections: running.limits.connections, ..next.limits },
         ..next
     }
@@ -264,13 +265,15 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_named_and_kept() {
         let text = "workers = 3\npin = true\nbusy_poll = true\nadmin = { address = \"127.0.0.1:9\" }\n\
+                    access_log = { path = \"-\" }\n\
                     limits = { max_connections = 7, max_headers = 9 }";
         let (running, next) = (read(FILE), read(&FILE.replace("workers = 2", text)));
         let (lines, fixed) = changes(&running, &next);
-        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin", "limits.connections"]);
+        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin", "access_log", "limits.connections"]);
         assert_eq!(lines, ["limits changed"]);
         let kept = keep_fixed(&running, next);
         assert_eq!((kept.workers, kept.pin, kept.busy_poll, &kept.admin), (2, false, false, &None));
+        assert_eq!(kept.access_log, None);
         assert_eq!((kept.limits.connections, kept.limits.fields), (None, 9));
         assert_eq!(changes(&kept, &read(FILE)).1, [""; 0]);
         let alone = FILE.replace("workers = 2", "limits = { max_connections = 7 }\nworkers = 2");

@@ -111,3 +111,19 @@ fn an_exchange_that_goes_on_there_ends_in_full() {
     assert_eq!(client.response("GET").expect("all of it").text(), "halfhalf");
     client.assert_ended();
 }
+
+#[test]
+fn another_listener_takes_its_address_one_reload_later() {
+    let (a, b, port) = (Backend::named("a"), Backend::named("b"), free_port());
+    let (with, without) = with_and_without(&a, &b, port);
+    let all = with.replace(&format!("127.0.0.1:{port}"), &format!("0.0.0.0:{port}"));
+    let live = Live::start(&with);
+    let side = ([127, 0, 0, 1], port).into();
+    let said = live.hang_up(&all);
+    says(&said, "not reloaded, nothing has changed:");
+    says(&said, &format!("cannot listen on 0.0.0.0:{port}"));
+    assert_eq!(get(side, "/").expect("it is as before").text(), "b");
+    live.reload(&without);
+    live.reload(&all);
+    assert_eq!(get(side, "/").expect("the new one").text(), "b");
+}
