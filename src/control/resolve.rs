@@ -72,39 +72,39 @@ impl Names {
 
     /// Looks up all names, then waits for the next time or for new names.
     fn run(&self, changed: &dyn Fn()) {
-        let mut next = Instant::now();
+        let mut last: Option<Instant> = None;
         loop {
-            let (due, urls) = self.wait(next);
-            let (mut moved, mut first) = (false, false);
+            // Not in step with the other instances that started with this one.
+            let late = fastrand::f64().mul_add(0.2, 0.9);
+            let (due, urls) = self.wait(last, late);
+            let mut news = false;
             for batch in urls.chunks(limits::LOOKUPS) {
                 let found: Vec<_> = thread::scope(|scope| {
                     let lookups: Vec<_> = batch.iter().map(|url| scope.spawn(|| look_up(url))).collect();
                     lookups.into_iter().map(|lookup| lookup.join().ok().flatten()).collect()
                 });
                 for (url, found) in batch.iter().zip(found) {
-                    let fresh = self.note(url, found);
-                    first |= fresh == Some(true);
-                    moved |= fresh == Some(false);
+                    news |= self.note(url, found);
                 }
                 self.news.notify_all();
             }
-            // Whoever asked for new names may have waited for them in vain.
-            if moved || first {
+            // Who waited for new names may have given up, so that it is told of those too.
+            if news {
                 changed();
             }
             if due {
-                let every = self.lock().every;
-                // Not in step with the other instances that started with this one.
-                next = Instant::now() + every.mul_f64(fastrand::f64().mul_add(0.2, 0.9));
+                last = Some(Instant::now());
             }
         }
     }
 
-    /// The names to look up: all when it is time, before it those that were not asked yet.
-    fn wait(&self, next: Instant) -> (bool, Vec<BackendUrl>) {
+    /// The names to look up: all when it is time, before it those that were not asked yet. All were `last` then; the
+    /// interval may have become another one since.
+    fn wait(&self, last: Option<Instant>, late: f64) -> (bool, Vec<BackendUrl>) {
         let mut known = self.lock();
         loop {
             let now = Instant::now();
+            let next = last.map_or(now, |last| last + known.every.mul_f64(late));
             let due = now >= next && !known.addresses.is_empty();
             let new = |url: &&BackendUrl| due || known.addresses[*url].is_none();
             let urls: Vec<_> = known.addresses.keys().filter(new).cloned().collect();
@@ -116,27 +116,25 @@ impl Names {
         }
     }
 
-    /// Keeps an answer; whether it is the first for that name, `None` if it is no news.
-    fn note(&self, url: &BackendUrl, found: Option<Vec<SocketAddr>>) -> Option<bool> {
+    /// Keeps an answer; true when it is news.
+    fn note(&self, url: &BackendUrl, found: Option<Vec<SocketAddr>>) -> bool {
         let mut known = self.lock();
-        let last = known.addresses.get_mut(url)?;
+        let Some(last) = known.addresses.get_mut(url) else { return false };
         match (found, &last) {
             (None, None) => {
                 log::warn!("backend {url}: its name does not resolve; it is asked for again");
                 *last = Some(Vec::new());
-                None
+                false
             }
-            (None, Some(_)) => None,
-            (Some(found), Some(before)) if same(&found, before) => None,
+            (None, Some(_)) => false,
+            (Some(found), Some(before)) if same(&found, before) => false,
             (Some(found), before) => {
-                let first = before.as_ref().is_none_or(Vec::is_empty);
-                let asked = before.is_some();
-                if asked {
+                if before.is_some() {
                     let list: Vec<_> = found.iter().map(ToString::to_string).collect();
                     log::info!("backend {url} is now at {}", list.join(", "));
                 }
                 *last = Some(found);
-                Some(first && !asked)
+                true
             }
         }
     }
@@ -167,4 +165,59 @@ fn look_up(url: &BackendUrl) -> Option<Vec<SocketAddr>> {
     });
     found.truncate(limits::ADDRESSES);
     (!found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn url(host: &str) -> BackendUrl {
+        BackendUrl { host: host.into(), port: 80 }
+    }
+
+    fn wait(what: &str, condition: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !condition() {
+            assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_news_once_and_a_failure_never() {
+        let names = Names::default();
+        let (a, at) = (url("a.test"), |last: u8| SocketAddr::from(([10, 0, 0, last], 80)));
+        names.lock().addresses.insert(a.clone(), None);
+        assert!(!names.note(&a, None) && names.addresses(&a).is_empty());
+        assert!(names.note(&a, Some(vec![at(1), at(2)])));
+        assert!(!names.note(&a, Some(vec![at(2), at(1)])), "another order of the same");
+        assert!(!names.note(&a, None));
+        assert_eq!(names.addresses(&a), [at(1), at(2)]);
+        assert!(names.note(&a, Some(vec![at(2)])) && names.addresses(&a) == [at(2)]);
+        assert!(!names.note(&url("other.test"), Some(vec![at(1)])), "nobody wants to know it any more");
+        assert_eq!(names.addresses(&url("::1")), ["[::1]:80".parse().unwrap()]);
+    }
+
+    #[test]
+    fn who_gives_up_waiting_is_told_and_a_shorter_interval_holds_at_once() {
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
+        let changed = move || {
+            count.fetch_add(1, SeqCst);
+        };
+        let names = Names::start(Duration::from_secs(3600), changed).unwrap();
+        names.follow([url("localhost"), url("127.0.0.1")].into_iter());
+        assert!(!names.addresses(&url("localhost")).is_empty());
+        wait("the first answer is told", || told.load(SeqCst) == 1);
+        // As if it had been at another address an hour ago.
+        names.lock().addresses.insert(url("localhost"), Some(vec!["10.0.0.1:80".parse().unwrap()]));
+        names.forget_others([url("localhost")].into_iter(), Duration::from_millis(10));
+        wait("it is asked again", || told.load(SeqCst) == 2);
+        names.forget_others(std::iter::empty(), Duration::from_millis(10));
+        assert!(names.addresses(&url("localhost")).is_empty());
+    }
 }
