@@ -2,10 +2,24 @@
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+/// Printable ASCII that means nothing within quotes, in text or in JSON.
+fn is_plain(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// Looks at all bytes whatever it finds: many at once, which most values are worth.
+fn all_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & is_plain(byte))
+}
+
 /// Writes `bytes` for a line of text: a quote, a backslash, and what is not printable ASCII, become `\xXX`, as nginx
 /// does it. With `spaces` they do too, for a place that no quotes enclose.
 pub(super) fn text(out: &mut Vec<u8>, bytes: &[u8], spaces: bool) {
-    let plain = |byte: u8| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~') || (byte == b' ' && !spaces);
+    let plain = |byte: u8| is_plain(byte) && !(spaces && byte == b' ');
+    if all_plain(bytes) && !(spaces && bytes.contains(&b' ')) {
+        out.extend_from_slice(bytes);
+        return;
+    }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|&byte| !plain(byte)) {
         let byte = rest[at];
@@ -19,6 +33,12 @@ pub(super) fn text(out: &mut Vec<u8>, bytes: &[u8], spaces: bool) {
 
 /// Writes `bytes` as a JSON string; what is not UTF-8 becomes U+FFFD.
 pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
+    if all_plain(bytes) {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let start = out.len();
     if serde_json::to_writer(&mut *out, &*String::from_utf8_lossy(bytes)).is_err() {
         // Neither a string nor a vector fails; an object must stay whole all the same.

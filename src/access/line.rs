@@ -68,7 +68,7 @@ impl Line<'_> {
     fn text(&self, stamps: &mut Stamps, out: &mut Vec<u8>) {
         address(out, self.client);
         out.extend_from_slice(b" - - [");
-        out.extend_from_slice(stamps.common(self.unix).as_bytes());
+        out.extend_from_slice(stamps.clf(self.unix).as_bytes());
         out.extend_from_slice(b"] ");
         quoted(out, self.request);
         out.push(b' ');
@@ -158,8 +158,18 @@ impl Line<'_> {
 }
 
 fn address(out: &mut Vec<u8>, address: IpAddr) {
-    // A vector takes all that it is given.
-    let _ = write!(out, "{address}");
+    match address {
+        IpAddr::V4(address) => {
+            for (i, octet) in address.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                number(out, u64::from(octet));
+            }
+        }
+        // A vector takes all that it is given.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 /// `"value"`, or `"-"` for none.

@@ -1,7 +1,8 @@
 //! The way of the lines from the workers to the thread that writes them: bounded, and never waited for.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -49,35 +50,43 @@ pub(super) struct Ends {
     pub(super) orders: Receiver<Order>,
     pub(super) returns: Sender<Returned>,
     pub(super) losses: Arc<Losses>,
+    /// Lines were lost.
+    pub(super) rings: Receiver<()>,
     pub(super) reopen: Arc<AtomicBool>,
 }
 
-/// Lines lost by the whole process, and when that was last said.
-#[derive(Debug, Default)]
+/// Lines lost by the whole process.
+#[derive(Debug)]
 pub(super) struct Losses {
     lines: AtomicU64,
     /// How many of them were said.
     said: AtomicU64,
-    /// In milliseconds since the process began; 0 is never.
-    said_at: AtomicU64,
+    /// The last error of a write.
+    error: Mutex<Option<String>>,
+    /// Wakes the thread that says it: a worker would wait for standard error, which may be the same stuck pipe.
+    bell: Sender<()>,
 }
 
 impl Losses {
-    /// Counts lost lines, and says so unless that was done within the last minute.
-    pub(super) fn add(&self, lines: u64, why: &str, now: u64) {
+    fn add(&self, lines: u64) {
         self.lines.fetch_add(lines, Relaxed);
-        let (last, now) = (self.said_at.load(Relaxed), now.max(1));
-        let due = last == 0 || now >= last + limits::LOG_WARNING.as_millis() as u64;
-        if due && self.said_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
-            self.say(why);
-        }
+        // Rung already is as good.
+        let _ = self.bell.try_send(());
+    }
+
+    /// Counts lines that could not be written.
+    pub(super) fn refused(&self, lines: u64, error: &io::Error) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        self.add(lines);
     }
 
     /// Says what was lost and not yet said.
-    pub(super) fn say(&self, why: &str) {
+    pub(super) fn say(&self) {
         let all = self.lines.load(Relaxed);
         let new = all.saturating_sub(self.said.swap(all, Relaxed));
         if new > 0 {
+            let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let why = error.as_deref().unwrap_or("its file or pipe is too slow");
             log::warn!("access log: {new} lines lost, {all} in all: {why}");
         }
     }
@@ -87,8 +96,9 @@ impl Losses {
 pub(super) fn queue(format: LogFormat) -> (Queue, Ends) {
     let (orders, received) = bounded(limits::LOG_BATCHES);
     let (returns, returned) = bounded(limits::LOG_BATCHES);
-    let losses = Arc::new(Losses::default());
-    let ends = Ends { orders: received, returns, losses: Arc::clone(&losses), reopen: Arc::default() };
+    let (bell, rings) = bounded(1);
+    let losses = Arc::new(Losses { lines: 0.into(), said: 0.into(), error: Mutex::default(), bell });
+    let ends = Ends { orders: received, returns, losses: Arc::clone(&losses), rings, reopen: Arc::default() };
     (Queue { orders, returned, losses, format }, ends)
 }
 
@@ -103,19 +113,19 @@ impl Queue {
     }
 
     /// Passes whole lines on, unless the queue is full: then they are lost, which is said now and then, and the buffer
-    /// comes back with them in it. `now` is in milliseconds since the process began.
-    pub fn pass(&self, bytes: Vec<u8>, lines: u64, now: u64) -> Result<(), Vec<u8>> {
+    /// comes back with them in it.
+    pub fn pass(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
         self.orders.try_send(Order::Write(Batch { bytes, lines })).map_err(|error| {
-            self.losses.add(lines, "the file or pipe is too slow", now);
+            self.losses.add(lines);
             unwritten(error.into_inner())
         })
     }
 
     /// As [`Self::pass`], for the last lines of a worker: waits a moment for room.
-    pub fn pass_last(&self, bytes: Vec<u8>, lines: u64, now: u64) -> Result<(), Vec<u8>> {
+    pub fn pass_last(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
         let order = Order::Write(Batch { bytes, lines });
         self.orders.send_timeout(order, limits::LOG_PATIENCE).map_err(|error| {
-            self.losses.add(lines, "the file or pipe is too slow", now);
+            self.losses.add(lines);
             unwritten(error.into_inner())
         })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -29,8 +29,8 @@ pub struct Reopen {
     orders: Sender<Order>,
 }
 
-/// Opens the file and starts the thread `access-log`. Time counts from when the process `began`.
-pub fn start(log: &AccessLog, began: Instant) -> io::Result<Writer> {
+/// Opens the file and starts the thread `access-log`, and another that says what was lost.
+pub fn start(log: &AccessLog) -> io::Result<Writer> {
     let out = match &log.path {
         Some(path) => open(path)?,
         None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
@@ -38,7 +38,15 @@ pub fn start(log: &AccessLog, began: Instant) -> io::Result<Writer> {
     let (queue, ends) = queue(log.format);
     let reopen = Reopen { wanted: Arc::clone(&ends.reopen), orders: queue.orders().clone() };
     let mut pen = Pen { out, path: log.path.clone(), broken: false };
-    let run = move || write_all(&ends, &mut pen, began);
+    let (losses, rings) = (Arc::clone(&ends.losses), ends.rings.clone());
+    let tell = move || {
+        while rings.recv().is_ok() {
+            losses.say();
+            thread::sleep(limits::LOG_WARNING);
+        }
+    };
+    thread::Builder::new().name("access-losses".into()).spawn(tell)?;
+    let run = move || write_all(&ends, &mut pen);
     thread::Builder::new().name("access-log".into()).spawn(run)?;
     Ok(Writer { queue, reopen })
 }
@@ -78,7 +86,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-fn write_all(ends: &Ends, pen: &mut Pen, began: Instant) {
+fn write_all(ends: &Ends, pen: &mut Pen) {
     while let Ok(order) = ends.orders.recv() {
         if ends.reopen.swap(false, Relaxed) {
             pen.reopen();
@@ -86,7 +94,7 @@ fn write_all(ends: &Ends, pen: &mut Pen, began: Instant) {
         match order {
             Order::Write(batch) => {
                 let lost = pen.write(&batch).unwrap_or_else(|(lost, error)| {
-                    ends.losses.add(lost, &error.to_string(), began.elapsed().as_millis() as u64);
+                    ends.losses.refused(lost, &error);
                     lost
                 });
                 let mut bytes = batch.bytes;
@@ -96,7 +104,7 @@ fn write_all(ends: &Ends, pen: &mut Pen, began: Instant) {
             }
             Order::Look => {}
             Order::Finish(done) => {
-                ends.losses.say("the process ends");
+                ends.losses.say();
                 let _ = done.send(());
             }
         }
@@ -175,10 +183,10 @@ mod tests {
     fn what_cannot_be_written_is_counted_and_the_buffer_comes_back() {
         let path = PathBuf::from("/dev/full");
         let log = AccessLog { path: Some(path), format: LogFormat::Text };
-        let writer = start(&log, Instant::now()).expect("/dev/full");
+        let writer = start(&log).expect("/dev/full");
         let queue = writer.queue();
-        queue.pass(lines(3), 3, 1).expect("room");
-        queue.pass(lines(4), 4, 1).expect("room");
+        queue.pass(lines(3), 3).expect("room");
+        queue.pass(lines(4), 4).expect("room");
         drop(writer);
         let returned: Vec<Returned> = std::iter::from_fn(|| queue.returned()).collect();
         assert_eq!(returned.iter().map(|returned| returned.lost).collect::<Vec<_>>(), [3, 4]);
@@ -206,10 +214,10 @@ mod tests {
     fn a_full_queue_gives_the_lines_back_and_counts_them() {
         let (queue, ends) = queue(LogFormat::Text);
         for _ in 0..limits::LOG_BATCHES {
-            queue.pass(lines(1), 1, 1).expect("room");
+            queue.pass(lines(1), 1).expect("room");
         }
-        assert_eq!(queue.pass(lines(5), 5, 1), Err(lines(5)));
-        assert_eq!(queue.pass(lines(2), 2, 1), Err(lines(2)));
+        assert_eq!(queue.pass(lines(5), 5), Err(lines(5)));
+        assert_eq!(queue.pass(lines(2), 2), Err(lines(2)));
         drop(ends);
     }
 }

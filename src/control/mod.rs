@@ -88,7 +88,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone()),
         connections: connections(config.limits.connections, descriptors),
     };
-    let access = open_access_log(&config, began)?;
+    let access = open_access_log(&config)?;
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
     let (force, sockets) =
@@ -145,10 +145,10 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     })
 }
 
-fn open_access_log(config: &Config, began: Instant) -> Result<Option<access::Writer>, StartError> {
+fn open_access_log(config: &Config) -> Result<Option<access::Writer>, StartError> {
     let Some(log) = &config.access_log else { return Ok(None) };
     let path = log.path.as_ref().map_or("-".into(), |path| path.display().to_string());
-    access::start(log, began).map(Some).map_err(|error| StartError::AccessLog(path, error))
+    access::start(log).map(Some).map_err(|error| StartError::AccessLog(path, error))
 }
 
 /// What the admin listener tells of.

@@ -25,6 +25,7 @@ pub(super) struct Access {
     /// Since when they wait, in the worker's milliseconds.
     since: u64,
     /// Notes of exchanges that are over, for the next ones.
+    #[expect(clippy::vec_box, reason = "a flight holds its note in the same box")]
     spare: Vec<Box<Note>>,
     /// Of the request at hand, while no flight has it.
     present: Option<Box<Note>>,
@@ -102,6 +103,10 @@ impl Note {
         self.put(Part::Request, line);
         while !rest.is_empty() {
             line = next_line(&mut rest);
+            // What stands behind the head of a refused request is not its own.
+            if line.is_empty() {
+                break;
+            }
             let part = match line.first() {
                 Some(b'h' | b'H') => (Part::Host, "host"),
                 Some(b'r' | b'R') => (Part::Referer, "referer"),
@@ -146,7 +151,7 @@ impl Access {
     }
 
     /// Passes the lines on that are there; those that were lost are counted.
-    fn pass(&mut self, now: u64, last: bool) -> u64 {
+    fn pass(&mut self, last: bool) -> u64 {
         let mut lost = 0;
         let mut next = None;
         while let Some(returned) = self.queue.returned() {
@@ -162,8 +167,8 @@ impl Access {
         let lines = std::mem::take(&mut self.lines);
         let batch = std::mem::take(&mut self.batch);
         let passed = match last {
-            true => self.queue.pass_last(batch, lines, now),
-            false => self.queue.pass(batch, lines, now),
+            true => self.queue.pass_last(batch, lines),
+            false => self.queue.pass(batch, lines),
         };
         if let Err(mut bytes) = passed {
             bytes.clear();
@@ -345,7 +350,7 @@ impl<N: Net> Pump<N> {
 
     fn pass_lines(&mut self, last: bool) {
         if let Some(access) = &mut self.access {
-            let lost = access.pass(self.now, last);
+            let lost = access.pass(last);
             self.stats.add(Counter::LogLost, lost);
         }
     }

@@ -110,6 +110,15 @@ fn no_client_forges_a_line() {
 }
 
 #[test]
+fn addresses_are_as_everywhere_else() {
+    for text in ["0.0.0.0", "127.0.0.1", "255.255.255.255", "10.20.30.4", "::1", "2001:db8::7"] {
+        let mut out = Vec::new();
+        address(&mut out, text.parse().expect("an address"));
+        assert_eq!(out, text.as_bytes());
+    }
+}
+
+#[test]
 fn numbers_are_whole() {
     for (us, right) in [(0, "0.000"), (7, "0.007"), (999, "0.999"), (u64::MAX, "18446744073709551.615")] {
         let mut out = Vec::new();
