@@ -57,6 +57,8 @@ pub enum Cause {
     TunnelLifetime,
     /// The backend reset a tunnel.
     BackendReset,
+    /// The first message of TLS, which names the server, was malformed or not whole.
+    BadClientHello,
     /// The PROXY header is missing, late or malformed, or its sender is not trusted.
     BadProxyHeader,
 }
@@ -86,7 +88,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 30] = [
+pub const CODES: [&str; 31] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -117,6 +119,7 @@ pub const CODES: [&str; 30] = [
     "tunnel-lifetime",
     "backend-reset",
     "bad-proxy-header",
+    "bad-client-hello",
 ];
 
 impl Cause {
@@ -153,6 +156,7 @@ impl Cause {
             Self::TunnelLifetime => 27,
             Self::BackendReset => 28,
             Self::BadProxyHeader => 29,
+            Self::BadClientHello => 30,
         }
     }
 
@@ -189,6 +193,7 @@ impl Cause {
             Self::TunnelIdle => "nothing moved in the tunnel",
             Self::TunnelLifetime => "the tunnel has lasted as long as it may",
             Self::BackendReset => "the backend reset the tunnel",
+            Self::BadClientHello => "the connection did not begin with a ClientHello that can be read",
             Self::BadProxyHeader => "the connection did not begin with a PROXY header that can be trusted",
         }
     }
@@ -224,6 +229,7 @@ impl Cause {
             | Self::TunnelIdle
             | Self::TunnelLifetime
             | Self::BadProxyHeader
+            | Self::BadClientHello
             // In a tunnel a reset is a word of the protocol's own, not a sign of illness.
             | Self::BackendReset => false,
         }
@@ -266,7 +272,8 @@ impl Cause {
             | Self::TunnelIdle
             | Self::TunnelLifetime
             | Self::BackendReset
-            | Self::BadProxyHeader => Verdict::Abort,
+            | Self::BadProxyHeader
+            | Self::BadClientHello => Verdict::Abort,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What comes before the first byte of a connection's own: the PROXY header of whoever passes it on.
+//! What is read of a connection before it has a backend: the PROXY header of whoever passes it on, and the name that
+//! TLS asks for.
 
 use super::connection::{Phase, Read, read, write};
 use super::pump::{Flow, Pump};
@@ -6,6 +7,7 @@ use super::scratch::Scratch;
 use crate::config::{Mode, ProxyProtocol};
 use crate::exchange::Cause;
 use crate::proto::proxy::{self, Ends, Found};
+use crate::proto::tls::{self, Asked};
 use crate::slab::Key;
 use crate::transport::{Net, Transport};
 
@@ -26,7 +28,10 @@ impl<N: Net> Pump<N> {
             }
         }
         match self.mode(key) {
-            Mode::Tcp => self.open_tunnel(scratch, key),
+            Mode::Tcp => match self.read_hello(scratch, key) {
+                Ok(line) => self.open_tunnel(scratch, key, line),
+                Err(flow) => flow,
+            },
             _ => {
                 self.downstreams[key].phase = Phase::Head;
                 Flow::Moved
@@ -98,6 +103,43 @@ impl<N: Net> Pump<N> {
             down.trusted = self.settings.trust.iter().any(|network| network.contains(down.peer));
         }
         Flow::Moved
+    }
+
+    /// Reads until it is known which line a connection takes, which is its place among the site's.
+    fn read_hello(&mut self, scratch: &mut Scratch, key: Key) -> Result<usize, Flow> {
+        let down = &mut self.downstreams[key];
+        let site = &self.settings.sites[usize::from(down.listener)];
+        let last = site.lines.len() - 1;
+        if site.routes.all().is_empty() {
+            return Ok(last);
+        }
+        let waiting = down.input.as_ref().map_or(0, |input| input.filled().len());
+        if waiting > down.scanned as usize {
+            scratch.load(&mut down.input, &mut self.pool);
+        } else {
+            match self.read_more(scratch, key) {
+                Read::Bytes(_) => {}
+                Read::Blocked => return Err(Flow::Blocked),
+                Read::Ended | Read::Failed if waiting == 0 => return Err(self.close_downstream(key)),
+                Read::Ended | Read::Failed => return Err(self.refuse_tunnel(key, Cause::BadClientHello)),
+            }
+        }
+        let asked = tls::asked(scratch.input());
+        let down = &mut self.downstreams[key];
+        down.input = scratch.rest(0, &mut self.pool);
+        down.scanned = 0;
+        match asked {
+            Ok(Asked::Part) => {
+                down.scanned = scratch.input().len() as u32;
+                Err(Flow::Moved)
+            }
+            Ok(Asked::Name(name)) => {
+                let site = &self.settings.sites[usize::from(down.listener)];
+                Ok(site.routes.find(name.as_bytes(), b"", |_| None).unwrap_or(last))
+            }
+            Ok(Asked::Nobody) => Ok(last),
+            Err(tls::Malformed) => Err(self.refuse_tunnel(key, Cause::BadClientHello)),
+        }
     }
 
     /// Puts what came before and what comes now into the scratch area.

@@ -103,13 +103,12 @@ impl Flight {
 }
 
 impl<N: Net> Pump<N> {
-    /// Finds a backend for a connection. Its bytes are only read once that has been reached.
-    pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key) -> Flow {
+    /// Finds a backend for a connection that takes the line at that place. Its bytes are only read once that has been reached.
+    pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key, at: usize) -> Flow {
         self.note_request(key, b"", "");
         let down = &self.downstreams[key];
         let peer = down.peer;
         let site = &self.settings.sites[usize::from(down.listener)];
-        let at = site.lines.len() - 1;
         let line = &site.lines[at];
         if line.rates.iter().any(|(_, rate)| rate.admit(Client::Address(peer), self.now_us).is_err()) {
             return self.refuse_tunnel(key, Cause::RateLimited);

@@ -2,6 +2,7 @@
 
 mod ends;
 mod limits;
+mod names;
 mod proxy;
 mod relay;
 

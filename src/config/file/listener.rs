@@ -88,14 +88,23 @@ struct Around<'a> {
 impl Around<'_> {
     fn listener(&self, given: &model::Listener, name: String, address: SocketAddr, span: Span) -> Listener {
         let Self { pools, proxied, notes } = *self;
+        let mode = match given.mode.get() {
+            None | Some(model::Mode::Http) => Mode::Http,
+            Some(model::Mode::Tcp) => Mode::Tcp,
+        };
         let mut names = HashMap::new();
         let mut routes: Vec<Route> = Vec::new();
         let mut spans: Vec<(Span, &model::Route)> = Vec::new();
         for (i, (route, span)) in given.route.each().enumerate() {
             let route_name = route.name.read().unwrap_or_else(|| format!("{name}/{}", i + 1));
             unique(&route_name, "route", route.name.span(), route.name.is_there(), &mut names, notes);
-            routes.push(self::route(route, route_name, span, pools, notes));
-            spans.push((span, route));
+            super::names::check(route, mode, span, notes);
+            let one = match mode {
+                Mode::Tcp => super::names::routes(route, &route_name, span, pools, notes),
+                Mode::Http => vec![self::route(route, route_name, span, pools, notes)],
+            };
+            spans.extend(one.iter().map(|_| (span, route)));
+            routes.extend(one);
         }
         unreachable(&routes, &spans, notes);
         let routes = Routes::new(routes);
@@ -110,6 +119,8 @@ impl Around<'_> {
                 pool_index(pool, given.pool.span(), pools, notes)
             }
             None if given.pool.is_there() || all_taken => None,
+            // Whoever asks for no name of the routes is refused.
+            None if mode == Mode::Tcp && given.route.has_any() => None,
             None if pools.len() == 1 => Some(0),
             None => {
                 let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
@@ -121,14 +132,6 @@ impl Around<'_> {
                 None
             }
         };
-        let mode = match given.mode.get() {
-            None | Some(model::Mode::Http) => Mode::Http,
-            Some(model::Mode::Tcp) => Mode::Tcp,
-        };
-        if mode == Mode::Tcp && given.route.has_any() {
-            let message = "a route takes requests, and mode = \"tcp\" knows none; take one of them away";
-            notes.error(given.route.key(), message.to_owned());
-        }
         Listener { name, address, mode, proxy: proxy(given, notes), pool, routes }
     }
 }

@@ -12,6 +12,7 @@ mod health;
 mod keys;
 mod listener;
 mod model;
+mod names;
 mod note;
 mod pool;
 mod rate;

@@ -153,6 +153,7 @@ pub(super) enum ProxyVersion {
 pub(super) struct Route {
     pub(super) name: Given<As<Name>>,
     pub(super) host: Given<As<HostPattern>>,
+    pub(super) sni: Many<As<HostPattern>>,
     pub(super) path: Given<As<PathText>>,
     pub(super) path_prefix: Given<As<PathText>>,
     pub(super) headers: Given<Pairs<HeaderValue>>,
