@@ -4,6 +4,7 @@ mod ends;
 mod limits;
 mod names;
 mod proxy;
+mod redis;
 mod relay;
 
 use std::io::{self, Read, Write};

@@ -80,6 +80,30 @@ fn sixty_four_mebibytes_each_way_arrive_whole() {
 }
 
 #[test]
+fn a_gibibyte_goes_through_whole() {
+    const PIECE: usize = 1 << 20;
+    let server = Server::start(|mut stream| {
+        let mut piece = pattern(PIECE);
+        for i in 0..1024_u32 {
+            piece[..4].copy_from_slice(&i.to_be_bytes());
+            stream.write_all(&piece)?;
+        }
+        Ok(())
+    });
+    let balancer = balancer(&server.url(), &["--workers", "1"]);
+    let mut client = connect(balancer.address);
+    let (mut piece, mut right) = (vec![0; PIECE], pattern(PIECE));
+    for i in 0..1024_u32 {
+        client.read_exact(&mut piece).expect("a piece");
+        right[..4].copy_from_slice(&i.to_be_bytes());
+        assert!(piece == right, "piece {i} differs");
+    }
+    assert_eq!(rest(&mut client).expect("the end"), b"");
+    drop(client);
+    logged(&balancer, &["0 up, 1073741824 down"]);
+}
+
+#[test]
 fn a_server_may_speak_first() {
     let server = Server::named("220 ready\r\n");
     let balancer = balancer(&server.url(), &[]);
