@@ -19,7 +19,7 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// `21/Nov/2026:13:53:38 +0000`, as in the common log format, at so many milliseconds of Unix time.
+    /// `21/Nov/2026:13:53:38 +0000`, as in the Common Log Format, at so many milliseconds of Unix time.
     pub(super) fn clf(&mut self, unix: u64) -> &str {
         self.renew(unix / 1_000);
         &self.clf

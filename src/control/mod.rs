@@ -100,11 +100,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         .map_err(|e| StartError::System("cannot watch signals", e))?;
     let probe = probe::spawn(Arc::clone(force.table()), began)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
-    let parts = by_worker(sockets.opened, workers).into_iter().zip(&stats);
-    let queue = || access.as_ref().map(access::Writer::queue);
-    let parts =
-        parts.map(|(listeners, stats)| Parts { listeners, stats: Arc::clone(stats), access: queue() });
-    let parts = parts.collect();
+    let parts = parts(sockets.opened, &stats, access.as_ref());
     let no_worker = |e| StartError::System("cannot start a worker", e);
     let (running, crew) =
         worker::workers(parts, force.table(), force.settings(), began).map_err(no_worker)?;
@@ -143,6 +139,19 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         admin,
         _access: access,
     })
+}
+
+/// What each worker begins with.
+fn parts(
+    opened: Vec<(u16, Vec<TcpListener>)>,
+    stats: &[Arc<Block>],
+    access: Option<&access::Writer>,
+) -> Vec<Parts> {
+    let of_workers = by_worker(opened, stats.len()).into_iter().zip(stats);
+    let queue = || access.map(access::Writer::queue);
+    let part =
+        |(listeners, stats): (_, &Arc<Block>)| Parts { listeners, stats: Arc::clone(stats), access: queue() };
+    of_workers.map(part).collect()
 }
 
 fn open_access_log(config: &Config) -> Result<Option<access::Writer>, StartError> {
