@@ -94,10 +94,10 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let (force, sockets) =
         Force::new(config, &resolve, &fixtures).map_err(|(address, e)| StartError::Listen(address, e))?;
     *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
-    say(&force, descriptors);
-    warn_of_loops(force.table(), &force.addresses());
     watch_signals(sender.clone(), access.as_ref().map(access::Writer::reopen))
         .map_err(|e| StartError::System("cannot watch signals", e))?;
+    say(&force, descriptors);
+    warn_of_loops(force.table(), &force.addresses());
     let probe = probe::spawn(Arc::clone(force.table()), began)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
     let parts = parts(sockets.opened, &stats, access.as_ref());

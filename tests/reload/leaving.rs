@@ -119,9 +119,7 @@ fn another_listener_takes_its_address_one_reload_later() {
     let all = with.replace(&format!("127.0.0.1:{port}"), &format!("0.0.0.0:{port}"));
     let live = Live::start(&with);
     let side = ([127, 0, 0, 1], port).into();
-    let said = live.hang_up(&all);
-    says(&said, "not reloaded, nothing has changed:");
-    says(&said, &format!("cannot listen on 0.0.0.0:{port}"));
+    live.refuse(&all, &[&format!("cannot listen on 0.0.0.0:{port}")]);
     assert_eq!(get(side, "/").expect("it is as before").text(), "b");
     live.reload(&without);
     live.reload(&all);
