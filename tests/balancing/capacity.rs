@@ -6,8 +6,6 @@ use super::held::{Held, slow};
 use super::{balance, load};
 use crate::support::{Backend, Client, SOON, eventually};
 
-const ANSWER_AFTER: Duration = Duration::from_millis(4);
-
 fn backends(held: &[Held]) -> impl Iterator<Item = &Backend> {
     held.iter().map(|held| &held.backend)
 }
@@ -22,31 +20,17 @@ fn a_backend_never_has_more_than_its_most_requests() {
     assert_eq!(balancer.failures("queue-timeout"), 0);
 }
 
-const REQUESTS: usize = 48;
-
-/// Requests a second through one slot, with eight clients over four workers.
-fn through_one_slot(flags: &str) -> f64 {
-    let held = [slow("a", ANSWER_AFTER)];
-    let balancer = balance(&format!("--workers 4 {flags}"), backends(&held));
-    let began = Instant::now();
-    load(balancer.address, 8, REQUESTS / 8);
-    assert_eq!(held[0].most(), 1);
-    REQUESTS as f64 / began.elapsed().as_secs_f64()
-}
-
 #[test]
 fn one_slot_goes_from_worker_to_worker_without_a_stall() {
-    let direct = {
-        let held = slow("a", ANSWER_AFTER);
+    for limit in ["--backend-max-requests 1", "--backend-max-connections 1"] {
+        let held = [slow("a", Duration::from_millis(4))];
+        // Who waits looks again of itself after the retry delay: a turn that got lost would show.
+        let flags = format!("--workers 4 {limit} --retry-delay 10s --queue-timeout 60s");
+        let balancer = balance(&flags, backends(&held));
         let began = Instant::now();
-        load(held.backend.address(), 1, REQUESTS);
-        REQUESTS as f64 / began.elapsed().as_secs_f64()
-    };
-    for flags in ["--backend-max-requests 1", "--backend-max-connections 1"] {
-        // The best of three: the machine has other work too.
-        let rates = [(); 3].map(|()| through_one_slot(flags));
-        let best = rates.iter().copied().fold(0.0, f64::max);
-        assert!(best > 0.7 * direct, "{flags}: {rates:.0?} a second, the backend alone {direct:.0}");
+        load(balancer.address, 8, 8);
+        assert!(began.elapsed() < Duration::from_secs(8), "{limit}: {:?}", began.elapsed());
+        assert_eq!(held[0].most(), 1, "{limit}");
     }
 }
 
@@ -74,7 +58,7 @@ fn all_places_are_free_after_clients_have_left_at_every_stage() {
     eventually(SOON, "all have left", || balancer.open().iter().sum::<u64>() == 1);
     eventually(SOON, "nobody is with the backend", || held.now() == 0);
     held.shut();
-    let mut clients: Vec<Client> = (0..23).map(|_| Client::connect(to)).collect();
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(to)).collect();
     for client in &clients {
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
     }
@@ -83,5 +67,4 @@ fn all_places_are_free_after_clients_have_left_at_every_stage() {
     for client in &mut clients {
         assert_eq!(client.response("GET").expect("a response").status, 200);
     }
-    assert_eq!(held.most(), 3);
 }
