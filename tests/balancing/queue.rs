@@ -148,7 +148,7 @@ fn a_client_that_leaves_frees_its_place() {
 fn a_client_that_ends_its_side_in_line_is_gone_and_one_that_is_served_is_answered() {
     let held = Held::named("a");
     let balancer = one_slot(&held, 2, "");
-    let mut clients = line_of(&held, &balancer, 3);
+    let mut clients = line_of(&held, &balancer, 2);
     clients[..2].iter().for_each(|client| drop(client.stream().shutdown(Shutdown::Write)));
     assert!(clients[1].response("GET").is_err(), "closed without an answer");
     for client in [0, 2] {
