@@ -128,7 +128,8 @@ pub(crate) fn draw_backends(
             weight: rng.pick(&[1, 1, 3]),
             backup: backend > 0 && rough && rng.chance(20),
             max_connections: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
-            max_requests: rng.chance(20).then(|| rng.between(1, 3) as u32),
+            // A client that ends its side while it waits is taken as gone, which honest ones may do.
+            max_requests: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
             ..Backend::new(url)
         });
     }
