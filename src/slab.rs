@@ -95,6 +95,19 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// Drops the value where it lies, which a large one is cheaper for than to be moved out first.
+    pub fn vacate(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key.index as usize) else { return };
+        if slot.generation != key.generation || slot.value.is_none() {
+            return;
+        }
+        slot.value = None;
+        slot.generation = (slot.generation + 1) % GENERATIONS;
+        slot.next = self.vacant;
+        self.vacant = key.index;
+        self.len -= 1;
+    }
+
     /// The keys in use, by position.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         let used = self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some());
@@ -133,5 +146,11 @@ mod tests {
         assert_eq!((slab.get(a), slab.get(c)), (None, Some(&'c')));
         assert_eq!(slab.keys().collect::<Vec<_>>(), [c, b]);
         assert_eq!(slab.len(), 2);
+        slab.vacate(a);
+        assert_eq!(slab.get(c), Some(&'c'), "a key whose entry is gone vacates nothing");
+        slab.vacate(c);
+        slab.vacate(c);
+        assert_eq!((slab.get(c), slab.len()), (None, 1));
+        assert_eq!(slab.insert('d').index, c.index);
     }
 }

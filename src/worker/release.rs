@@ -41,22 +41,28 @@ impl<N: Net> Pump<N> {
         }
         self.settle(key, Outcome::Void);
         self.land(key);
-        let Some(flight) = self.flights.remove(key) else { return };
-        self.stats.sub(Counter::Flights);
-        self.table.pool(flight.pool).end_request(self.worker);
-        if let Some(carried) = &flight.carried {
-            self.tell_of(carried, &flight.exchange);
+        let flight = &mut self.flights[key];
+        let (pool, place, upstream, mut clean) =
+            (flight.pool, flight.place, flight.upstream, flight.stage == Stage::Open);
+        let idle_most = flight.exchange.idle_most();
+        let carried = flight.carried.take();
+        let (request, pipes) =
+            (flight.request.take(), [flight.request_pipe.take(), flight.response_pipe.take()]);
+        if let Some(carried) = carried {
+            self.tell_of(&carried, &self.flights[key].exchange);
         }
-        self.leave_generation(flight.place);
+        self.flights.vacate(key);
+        self.stats.sub(Counter::Flights);
+        self.table.pool(pool).end_request(self.worker);
+        self.leave_generation(place);
         // A backend that answered early still waits for the rest of the request.
-        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
-        flight.request.into_iter().for_each(|buffer| self.pool.give(buffer));
-        let mut clean = flight.stage == Stage::Open;
-        for pipe in flight.request_pipe.into_iter().chain(flight.response_pipe) {
+        let unsent = request.as_ref().is_some_and(|request| !request.is_empty());
+        request.into_iter().for_each(|buffer| self.pool.give(buffer));
+        for pipe in pipes.into_iter().flatten() {
             clean &= pipe.held() == 0;
             self.give_pipe(pipe);
         }
-        let Some(up_key) = flight.upstream else { return };
+        let Some(up_key) = upstream else { return };
         let up = &mut self.upstreams[up_key];
         clean &= !unsent && !up.left && up.input.is_none() && !up.ready.ended && !up.ready.failed;
         // A read that ended just with the answer has not said whether something stands behind it.
@@ -64,16 +70,16 @@ impl<N: Net> Pump<N> {
             clean = read(&mut up.stream, &mut up.ready, &mut [0]) == Read::Blocked;
         }
         let backend = up.backend;
-        let idle = self.idle_time(backend, flight.exchange.idle_most());
+        let idle = self.idle_time(backend, idle_most);
         let wanted_elsewhere = std::mem::take(&mut self.room_wanted[backend.index()]);
         // What a backend was told of one client must not be taken for another.
-        let told = self.table.pool(flight.pool).config().send_proxy.is_some();
+        let told = self.table.pool(pool).config().send_proxy.is_some();
         let unwanted = told || wanted_elsewhere || self.draining || self.table.backend(backend).is_leaving();
         let kept = keep_upstream && clean && idle > 0 && !unwanted;
         if kept && self.idle.push(backend, up_key) {
             let up = &mut self.upstreams[up_key];
             (up.owner, up.reused, up.idle_since, up.idle_until) = (None, true, self.now, self.now + idle);
-            self.pass_turn(flight.pool);
+            self.pass_turn(pool);
         } else {
             self.stats.add(Counter::IdleSurplus, u64::from(kept));
             self.close_upstream(up_key);
