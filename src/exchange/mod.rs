@@ -141,7 +141,7 @@ impl Exchange {
         let mut space = request::fields();
         let request = Request::parse(head, &mut space)?;
         let body_left = rules.limits.body.unwrap_or(u64::MAX);
-        if request.target_len() > rules.limits.target {
+        if request.target_len > rules.limits.target {
             return Err(Refusal::TargetSize);
         }
         if request.field_count() > rules.limits.fields {
@@ -255,11 +255,15 @@ impl Exchange {
         self.id_len = len as u8;
     }
 
-    /// The request's X-Request-Id, or the beginning of a long one, for the log: visible ASCII and white space, or a sign
-    /// that it was not.
-    pub fn id(&self) -> &str {
-        let id = &self.id[..usize::from(self.id_len)];
-        std::str::from_utf8(id).ok().filter(|id| !id.contains(char::is_control)).unwrap_or("(unprintable)")
+    /// The request's X-Request-Id, or the beginning of a long one, as it came.
+    pub fn id(&self) -> &[u8] {
+        &self.id[..usize::from(self.id_len)]
+    }
+
+    /// The same for people to read: visible ASCII and white space, or a sign that it was not.
+    pub fn printable_id(&self) -> &str {
+        let id = std::str::from_utf8(self.id()).ok();
+        id.filter(|id| !id.contains(char::is_control)).unwrap_or("(unprintable)")
     }
 
     /// Takes what belongs to the request from what the client sent behind the head.

@@ -203,11 +203,11 @@ impl<N: Net> Pump<N> {
     }
 
     /// A request has come that far, with that number if it has one yet.
-    pub(super) fn note_request(&mut self, key: Key, head: &[u8], id: &str) {
+    pub(super) fn note_request(&mut self, key: Key, head: &[u8], id: &[u8]) {
         if let Some(access) = &mut self.access {
             let mut note = access.note(self.downstreams[key].peer, self.now_us);
             note.read(head);
-            note.put(Part::Id, id.as_bytes());
+            note.put(Part::Id, id);
             access.present = Some(note);
         }
     }
@@ -225,7 +225,7 @@ impl<N: Net> Pump<N> {
     /// A head that broke a rule, unless it was read before that was seen.
     pub(super) fn note_refused(&mut self, key: Key, input: &[u8]) {
         if self.access.as_ref().is_some_and(|access| access.present.is_none()) {
-            self.note_request(key, input.trim_ascii_start(), "");
+            self.note_request(key, input.trim_ascii_start(), b"");
         }
     }
 
@@ -285,7 +285,6 @@ impl<N: Net> Pump<N> {
         }
         let Some(mut note) = self.flights[flight_key].note.take() else { return };
         let flight = &self.flights[flight_key];
-        note.put(Part::Id, flight.exchange.id().as_bytes());
         note.pool = Some(flight.pool);
         if let Some(access) = &mut self.access {
             access.present = Some(note);

@@ -253,7 +253,7 @@ impl<N: Net> Pump<N> {
     pub(super) fn log_failure(&self, key: Key, cause: Cause, what: std::fmt::Arguments<'_>) {
         let down = &self.downstreams[key];
         let flight = down.flight.and_then(|flight| self.flights.get(flight));
-        let id = flight.map_or("-", |flight| flight.exchange.id());
+        let id = flight.map_or("-", |flight| flight.exchange.printable_id());
         log::debug!("client {} request {id} {what}: {}", down.peer, cause.code());
     }
 

@@ -105,7 +105,7 @@ impl Flight {
 impl<N: Net> Pump<N> {
     /// Finds a backend for a connection that takes the line at that place. Its bytes are only read once that has been reached.
     pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key, at: usize) -> Flow {
-        self.note_request(key, b"", "");
+        self.note_request(key, b"", b"");
         let down = &self.downstreams[key];
         let peer = down.peer;
         let site = &self.settings.sites[usize::from(down.listener)];
