@@ -37,28 +37,39 @@ pub enum Name {
 
 /// Which of the fields a name is; case does not matter.
 pub fn name(name: &[u8]) -> Name {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    match name.len() {
-        2 if is("te") => Name::HopByHop,
-        4 if is("host") => Name::Host,
-        6 if is("expect") => Name::Expect,
-        7 if is("upgrade") => Name::Upgrade,
-        9 if is("forwarded") => Name::XForwardedOther,
-        10 if is("connection") => Name::Connection,
-        10 if is("keep-alive") => Name::KeepAlive,
-        12 if is("max-forwards") => Name::MaxForwards,
-        12 if is("x-request-id") => Name::XRequestId,
-        14 if is("content-length") => Name::ContentLength,
-        15 if is("x-forwarded-for") => Name::XForwardedFor,
-        16 if is("x-forwarded-host") => Name::XForwardedHost,
-        16 if is("proxy-connection") => Name::HopByHop,
-        17 if is("transfer-encoding") => Name::TransferEncoding,
-        17 if is("x-forwarded-proto") => Name::XForwardedProto,
-        18 if is("proxy-authenticate") => Name::HopByHop,
-        19 if is("proxy-authorization") => Name::HopByHop,
-        12.. if name[..12].eq_ignore_ascii_case(b"x-forwarded-") => Name::XForwardedOther,
+    // Length and first letter tell most others apart.
+    let first = name.first().map_or(0, u8::to_ascii_lowercase);
+    match (name.len(), first) {
+        (2, b't') if is(name, b"te") => Name::HopByHop,
+        (4, b'h') if is(name, b"host") => Name::Host,
+        (6, b'e') if is(name, b"expect") => Name::Expect,
+        (7, b'u') if is(name, b"upgrade") => Name::Upgrade,
+        (9, b'f') if is(name, b"forwarded") => Name::XForwardedOther,
+        (10, b'c') if is(name, b"connection") => Name::Connection,
+        (10, b'k') if is(name, b"keep-alive") => Name::KeepAlive,
+        (12, b'm') if is(name, b"max-forwards") => Name::MaxForwards,
+        (12, b'x') if is(name, b"x-request-id") => Name::XRequestId,
+        (14, b'c') if is(name, b"content-length") => Name::ContentLength,
+        (15, b'x') if is(name, b"x-forwarded-for") => Name::XForwardedFor,
+        (16, b'x') if is(name, b"x-forwarded-host") => Name::XForwardedHost,
+        (16, b'p') if is(name, b"proxy-connection") => Name::HopByHop,
+        (17, b't') if is(name, b"transfer-encoding") => Name::TransferEncoding,
+        (17, b'x') if is(name, b"x-forwarded-proto") => Name::XForwardedProto,
+        (18, b'p') if is(name, b"proxy-authenticate") => Name::HopByHop,
+        (19, b'p') if is(name, b"proxy-authorization") => Name::HopByHop,
+        (12.., b'x') if is(&name[..12], b"x-forwarded-") => Name::XForwardedOther,
         _ => Name::Other,
     }
+}
+
+/// The same letters in any case, compared all at once: `known`, in lower case, has a length that the compiler knows.
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let mut differ = 0;
+    for i in 0..N {
+        differ |= name[i].to_ascii_lowercase() ^ known[i];
+    }
+    differ == 0
 }
 
 /// Fields that change meaning when they come after the body: framing, routing, authentication, request

@@ -30,6 +30,8 @@ pub struct Request<'h, 'b> {
     theirs: Theirs,
     /// As sent; case matters.
     pub method: &'b str,
+    /// Bytes of the target as it was sent.
+    pub target_len: usize,
     /// As sent.
     pub target: Target<'b>,
     /// As sent.
@@ -96,6 +98,7 @@ impl<'h, 'b> Request<'h, 'b> {
             facts: Facts::default(),
             theirs: Theirs::default(),
             method,
+            target_len: raw_target.len(),
             target,
             version: Version::of(parsed.version),
             framing: Framing::None,
@@ -201,11 +204,6 @@ impl<'h, 'b> Request<'h, 'b> {
         })
     }
 
-    /// Bytes of the target as the client sent it.
-    pub fn target_len(&self) -> usize {
-        self.raw_target_len()
-    }
-
     /// Whether the client means to keep the connection.
     pub fn persistent(&self) -> bool {
         self.facts.persistent(self.version)
@@ -250,7 +248,7 @@ impl<'h, 'b> Request<'h, 'b> {
 
     /// Writes what cannot be copied of request line and Host; gives where in the head copying goes on.
     fn write_start_line(&self, forwarded: &Forwarded<'_>, changes: &Changes<'_>, out: &mut Vec<u8>) -> usize {
-        let line_end = self.method.len() + " ".len() + self.raw_target_len() + " HTTP/1.1\r\n".len();
+        let line_end = self.method.len() + " ".len() + self.target_len + " HTTP/1.1\r\n".len();
         let absolute = matches!(self.target, Target::Absolute { .. });
         if self.version == Version::Http11 && !absolute && changes.rewrite.is_none() {
             return 0;
@@ -271,11 +269,6 @@ impl<'h, 'b> Request<'h, 'b> {
             out.extend_from_slice(b"\r\n");
         }
         line_end
-    }
-
-    fn raw_target_len(&self) -> usize {
-        let line = memchr::memchr(b'\r', self.head).unwrap_or(self.head.len());
-        line - self.method.len() - "  HTTP/1.1".len()
     }
 
     /// The number that the request goes by from here on.

@@ -91,7 +91,8 @@ pub fn is_authority(authority: &[u8]) -> bool {
 
 /// `*( unreserved / pct-encoded / sub-delims )`.
 fn is_reg_name(host: &[u8]) -> bool {
-    let mut rest = host.iter();
+    let plain = host.iter().take_while(|&&byte| REG_NAME[usize::from(byte)]).count();
+    let mut rest = host[plain..].iter();
     while let Some(&byte) = rest.next() {
         let valid = REG_NAME[usize::from(byte)]
             || byte == b'%'
