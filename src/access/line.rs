@@ -174,15 +174,23 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
 
 /// `"value"`, or `"-"` for none.
 fn quoted(out: &mut Vec<u8>, value: &[u8]) {
+    if value.is_empty() {
+        out.extend_from_slice(b"\"-\"");
+        return;
+    }
     out.push(b'"');
-    escape::text(out, if value.is_empty() { b"-" } else { value }, false);
+    escape::text(out, value, false);
     out.push(b'"');
 }
 
 /// ` value`, or ` -` for none.
 fn bare(out: &mut Vec<u8>, value: &[u8]) {
+    if value.is_empty() {
+        out.extend_from_slice(b" -");
+        return;
+    }
     out.push(b' ');
-    escape::text(out, if value.is_empty() { b"-" } else { value }, true);
+    escape::text(out, value, true);
 }
 
 fn key(out: &mut Vec<u8>, name: &str) {
