@@ -134,6 +134,16 @@ fn peers_that_take_little_at_once() {
 }
 
 #[test]
+fn a_request_that_is_counted_for_metrics() {
+    let mut balancer = Balancer::with(BACKENDS, WHOLE, STILL, true, None);
+    let client = balancer.connect(b"");
+    assert_free(&mut balancer, client, |balancer, client| {
+        balancer.send(client, SMALL);
+        balancer.answer(RESPONSE);
+    });
+}
+
+#[test]
 fn pipelined_requests() {
     let requests = SMALL.repeat(8);
     let mut balancer = Balancer::new(BACKENDS, WHOLE, STILL);

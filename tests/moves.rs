@@ -4,6 +4,7 @@
 mod samples;
 mod scripted;
 
+use evenkeel::config::LogFormat;
 use samples::{BROWSER, RESPONSE, SMALL};
 use scripted::Peer::{Backend, Client as Downstream};
 use scripted::{Balancer, Call};
@@ -38,7 +39,10 @@ fn assert_calls(balancer: &Balancer, expected: &[Call], what: &str) {
 
 /// A balancer with a client whose every backend has answered once.
 fn warm(room: usize) -> (Balancer, scripted::Client) {
-    let mut balancer = Balancer::new(3, room, STEP);
+    warmed(Balancer::new(3, room, STEP))
+}
+
+fn warmed(mut balancer: Balancer) -> (Balancer, scripted::Client) {
     let client = balancer.connect(b"");
     for _ in 0..3 {
         balancer.send(client, SMALL);
@@ -70,6 +74,16 @@ fn response(length: usize) -> Vec<u8> {
 fn a_warm_request_makes_four_calls() {
     assert_exchange("a small GET", &[SMALL], &[RESPONSE], &WARM);
     assert_exchange("a browser's GET", &[BROWSER], &[RESPONSE], &WARM);
+}
+
+#[test]
+fn metrics_and_an_access_log_make_no_call_of_the_workers() {
+    let (mut balancer, client) = warmed(Balancer::with(3, WHOLE, STEP, true, Some(LogFormat::Text)));
+    for turn in 1..=1_000 {
+        balancer.send(client, SMALL);
+        balancer.answer(RESPONSE);
+        assert_calls(&balancer, &WARM, &format!("a small GET that is counted and logged, turn {turn}"));
+    }
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use evenkeel::access;
 use evenkeel::balance::Table;
-use evenkeel::config::{self, BackendUrl, Pool};
+use evenkeel::config::{self, AccessLog, BackendUrl, LogFormat, Pool};
 use evenkeel::limits;
 use evenkeel::stats::Block;
 use evenkeel::transport::{Net, Newcomer, Transport};
@@ -164,12 +165,20 @@ pub(crate) struct Balancer {
     /// Milliseconds from one turn of the loop to the next.
     step: u64,
     pruned: u64,
+    /// Where lines go, as long as this is here.
+    _log: Option<access::Writer>,
 }
 
 impl Balancer {
     /// With so many backends, all up. A write to any stream takes at most `room` bytes, the rest after an event;
     /// from one event to the next `step` milliseconds pass.
     pub(crate) fn new(backends: u16, room: usize, step: u64) -> Self {
+        Self::with(backends, room, step, false, None)
+    }
+
+    /// As [`Self::new`]; where it is `watched`, somebody may ask what listeners, pools and backends have done. Each
+    /// exchange leaves a line in the `log`.
+    pub(crate) fn with(backends: u16, room: usize, step: u64, watched: bool, log: Option<LogFormat>) -> Self {
         let url = |i| BackendUrl { host: "backend.test".into(), port: 1 + i };
         let pool = Pool {
             backends: (0..backends).map(|i| config::Backend::new(url(i))).collect(),
@@ -177,12 +186,18 @@ impl Balancer {
         };
         let addresses = (0..backends).map(|i| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1 + i))]).collect();
         let table = Arc::new(Table::new(vec![(pool, addresses)], 1));
-        let settings =
-            Arc::new(Settings { status_path: Some(limits::STATUS_PATH.to_owned()), ..Settings::default() });
+        let status_path = Some(limits::STATUS_PATH.to_owned());
+        let settings = Arc::new(Settings { status_path, measured: watched, ..Settings::default() });
         let kernel = Kernel { lines: Vec::new(), calls: Vec::new(), room, asked: None, writable: Vec::new() };
         let kernel = Rc::new(RefCell::new(kernel));
-        let pump = Pump::new(0, Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));
-        Self { pump, kernel, now: 0, step, pruned: 0 }
+        let mut pump = Pump::new(0, Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));
+        let log = log.map(|format| {
+            let log = AccessLog { path: Some("/dev/null".into()), format };
+            let writer = access::start(&log).expect("/dev/null takes everything");
+            pump.log_to(writer.queue());
+            writer
+        });
+        Self { pump, kernel, now: 0, step, pruned: 0, _log: log }
     }
 
     /// A client connects, its first bytes already there.
@@ -271,8 +286,9 @@ impl Balancer {
             self.pruned = self.now;
             self.pump.prune_idle();
         }
+        self.pump.pass_due_lines();
         // What the worker asks to know how long it may sleep: it is a part of what a turn costs.
-        black_box((self.pump.next_expiry(), self.pump.idle_upstreams()));
+        black_box((self.pump.next_expiry(), self.pump.idle_upstreams(), self.pump.lines_due()));
     }
 
     fn tell(&mut self, line: usize, seen: Ready) {
