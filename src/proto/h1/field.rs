@@ -63,7 +63,7 @@ pub fn name(name: &[u8]) -> Name {
 }
 
 /// The same letters in any case, compared all at once: `known`, in lower case, has a length that the compiler knows.
-fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+pub(super) fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
     let mut differ = 0;
     for i in 0..N {

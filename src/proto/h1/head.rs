@@ -48,6 +48,11 @@ impl Facts {
     }
 
     fn connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        // By far the most common list.
+        if field::is(value, b"keep-alive") {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in field::list(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
