@@ -1,41 +1,19 @@
 //! Heads: reading them strictly, writing them anew, and both as an exchange does it.
 
+mod rules;
 mod samples;
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::LazyLock;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use evenkeel::config::{Limits, Statuses};
-use evenkeel::exchange::{Exchange, Rules, Site, Taking};
-use evenkeel::id::PoolId;
+use evenkeel::config::Statuses;
+use evenkeel::exchange::{Exchange, Taking};
 use evenkeel::limits;
 use evenkeel::proto::h1::edits::{Changes, Edits};
-use evenkeel::proto::h1::request::{Forwarded, Request, fields};
+use evenkeel::proto::h1::request::{Request, fields};
 use evenkeel::proto::h1::response::{Connection, Response};
 use evenkeel::proto::h1::scan::end_of_head;
-
-/// What evenkeel holds requests to without a flag.
-fn rules() -> Rules<'static> {
-    static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    static SITE: LazyLock<Site> = LazyLock::new(|| Site::to_pool(PoolId(0)));
-    Rules {
-        forwarded: FORWARDED,
-        status_path: Some(limits::STATUS_PATH),
-        limits: &LIMITS,
-        site: &SITE,
-        dice: 0,
-    }
-}
-
-const FORWARDED: Forwarded<'static> = Forwarded {
-    client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-    scheme: "http",
-    local: "127.0.0.1:8080",
-    trusted: true,
-    id: b"01931b3e-0000-7000-8000-000000000000",
-};
+use rules::{FORWARDED, rules};
 
 fn parse(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");

@@ -4,23 +4,22 @@
 //! more than a tenth over the one recorded here. Without valgrind it says so and passes. The counts move a little with
 //! the compiler and with the processor, for which the C library and memchr choose their code.
 
+mod rules;
 mod samples;
 #[path = "../tests/scripted/mod.rs"]
 mod scripted;
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::LazyLock;
 
 use evenkeel::balance::{Ask, Choice, Eligible, Table};
-use evenkeel::config::{self, BackendUrl, Limits, LogFormat, Pool, Statuses};
-use evenkeel::exchange::{Exchange, Rules, Site, Taking};
-use evenkeel::id::PoolId;
+use evenkeel::config::{self, BackendUrl, LogFormat, Pool, Statuses};
+use evenkeel::exchange::{Exchange, Taking};
 use evenkeel::limits;
 use evenkeel::proto::h1::edits::Edits;
-use evenkeel::proto::h1::request::{Forwarded, Request, fields};
+use evenkeel::proto::h1::request::{Request, fields};
+use rules::rules;
 use samples::{BROWSER, RESPONSE, SMALL};
 use scripted::Balancer;
 
@@ -53,26 +52,6 @@ const CASES: [(&str, u64, Work); 14] = [
 ];
 
 const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length: 4096\r\n\r\n";
-/// What evenkeel holds requests to without a flag.
-fn rules() -> Rules<'static> {
-    static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-    static SITE: LazyLock<Site> = LazyLock::new(|| Site::to_pool(PoolId(0)));
-    Rules {
-        forwarded: FORWARDED,
-        status_path: Some(limits::STATUS_PATH),
-        limits: &LIMITS,
-        site: &SITE,
-        dice: 0,
-    }
-}
-
-const FORWARDED: Forwarded<'static> = Forwarded {
-    client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-    scheme: "http",
-    local: "127.0.0.1:8080",
-    trusted: true,
-    id: b"01931b3e-0000-7000-8000-000000000000",
-};
 
 fn parse(head: &[u8], turns: u64) {
     for _ in 0..turns {

@@ -20,18 +20,8 @@ pub(super) fn fields(head: &[u8], from: usize, fields: &[Header<'_>], mut droppe
 }
 
 /// Appends a number in decimal.
-pub(super) fn decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+pub(super) fn decimal(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// The framing field for a body of that framing; none where there is no body or it ends with the connection.
