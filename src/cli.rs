@@ -7,6 +7,7 @@ mod balancing;
 mod bounds;
 mod clients;
 mod flags;
+mod mode;
 mod over;
 mod trust;
 

@@ -181,6 +181,7 @@ fn listeners(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Resul
         listener.mode = mode.unwrap_or(listener.mode);
         listener.proxy = proxy(flags, listener.proxy.take())?;
     }
+    super::mode::check(flags, &listeners)?;
     Ok(listeners)
 }
 

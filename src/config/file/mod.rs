@@ -21,6 +21,7 @@ mod redirects;
 mod route;
 mod show;
 mod tree;
+mod unseen;
 mod whole;
 mod written;
 
@@ -117,6 +118,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
     let listeners = listener::listeners(&file, node.span, &pools, notes);
     if file.pool.has_any() {
         listener::warn_of_unused(&listeners, &pools, &file.pool, notes);
+        unseen::warn(&listeners, &file.pool, notes);
     } else if listeners.iter().all(|listener| listener.pools().next().is_none()) {
         pools.clear();
     }
