@@ -27,7 +27,8 @@ pub use changes::{changes, keep_fixed};
 pub use health::{Check, Health, HttpCheck};
 pub use listener::{AccessLog, Admin, ErrorPage, Listener, LogFormat, Mode};
 pub use message::{
-    parse_cookie_path, parse_field, parse_host, parse_key, parse_method, parse_paths, parse_token,
+    parse_cause_header, parse_cookie_path, parse_field, parse_host, parse_key, parse_method, parse_paths,
+    parse_token,
 };
 pub(crate) use near::nearest;
 pub use network::{Network, parse_networks};
@@ -75,6 +76,8 @@ pub struct Config {
     pub trust: Vec<Network>,
     /// Bodies of our own error replies; of several for one status the first counts.
     pub error_pages: Vec<ErrorPage>,
+    /// Field of our own error replies that tells their cause; `None`: there is none.
+    pub cause_header: Option<String>,
     /// The listener for those who run the balancer; `None`: there is none.
     pub admin: Option<Admin>,
     /// A line for each request; `None`: there is none.
@@ -107,6 +110,7 @@ impl Default for Config {
             limits: Limits::default(),
             trust: Vec::new(),
             error_pages: Vec::new(),
+            cause_header: None,
             admin: None,
             access_log: None,
         }

@@ -126,6 +126,7 @@ fn what_stands_beside_pools_reaches_its_place() {
     );
     assert_eq!(page.body, b"<p>Sorry.</p>\n");
     assert_eq!(loaded.log_level, Some(log::LevelFilter::Warn));
+    assert_eq!(loaded.config.cause_header.as_deref(), Some("X-Why"));
     assert_eq!(loaded.config.limits.body, Some(1 << 20));
     assert_eq!(loaded.config.timeouts.head, Duration::from_secs(5));
     assert_eq!(loaded.config.rate_limit.as_ref().map(|rate| (rate.requests, rate.burst)), Some((100, 200)));

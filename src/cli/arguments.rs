@@ -245,6 +245,7 @@ mod tests {
         "--backend-idle-timeout=",
         "--drain-timeout=",
         "--status-path=/",
+        "--cause-header=X",
         "--log-level=",
         "--access-log=",
         "--access-log-format=",

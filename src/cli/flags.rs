@@ -42,7 +42,7 @@ brings backends of its own.",
          [--idle-timeout DUR] [--connect-timeout DUR] [--response-timeout DUR]
          [--stall-timeout DUR] [--tunnel-timeout DUR]
          [--lifetime-timeout DUR] [--backend-idle-timeout DUR]
-         [--drain-timeout DUR] [--status-path P]
+         [--drain-timeout DUR] [--status-path P] [--cause-header NAME]
          [--log-level error|warn|info|debug] [--version] [--help]",
     example = "{command_name} --demo",
     example = "{command_name} --port 80 --backends http://10.0.0.1:8080,http://10.0.0.2:8080",
@@ -327,6 +327,9 @@ pub(super) struct Flags {
     /// path that answers which backends are alive, as JSON; "" turns it off (default /lb-status)
     #[argh(option, arg_name = "P")]
     pub(super) status_path: Option<String>,
+    /// a header of our own error replies that tells their cause, as X-Evenkeel-Cause; "" turns it off (default: none)
+    #[argh(option, arg_name = "NAME")]
+    pub(super) cause_header: Option<String>,
     /// how much to log: error, warn, info or debug (default info)
     #[argh(option, arg_name = "LEVEL")]
     pub(super) log_level: Option<String>,

@@ -115,6 +115,7 @@ fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Con
         value("--workers", &flags.workers, |text| config::parse_count(text, 1..=limits::WORKERS_MAX as u32))?;
     let limits = bounds::limits(flags, base.limits)?;
     let timeouts = bounds::timeouts(flags, base.timeouts)?;
+    let cause_header = value("--cause-header", &flags.cause_header, config::parse_cause_header)?;
     let status_path = value("--status-path", &flags.status_path, config::parse_status_path)?;
     let trust = match &flags.trust_forwarded {
         Some(list) => config::parse_networks(list).map_err(|line| format!("--trust-forwarded {line}"))?,
@@ -134,6 +135,7 @@ fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Con
         access_log: access::access_log(flags, base.access_log)?,
         drain_timeout: drain_timeout.unwrap_or(base.drain_timeout),
         status_path: status_path.unwrap_or(base.status_path),
+        cause_header: cause_header.unwrap_or(base.cause_header),
         timeouts,
         limits,
         trust,

@@ -98,6 +98,8 @@ fn every_flag_reaches_its_field() {
         "1",
         "--drain-timeout=1m",
         "--status-path=",
+        "--cause-header",
+        "X-Why",
         "--log-level",
         "DEBUG",
     ]);
@@ -124,6 +126,7 @@ fn every_flag_reaches_its_field() {
         access_log: None,
         drain_timeout: Duration::from_secs(60),
         status_path: None,
+        cause_header: Some("X-Why".to_owned()),
         timeouts: Default::default(),
         limits: Default::default(),
         trust: Vec::new(),
@@ -208,6 +211,11 @@ const BAD_VALUES: &[(&[&str], &str)] = &[
     (
         &["--status-path", "status"],
         "--status-path \"status\": must begin with /, or be empty to turn the status off",
+    ),
+    (
+        &["--cause-header", "Connection"],
+        "--cause-header \"Connection\": connection has a meaning of its own in an answer; \
+             write one of your own, like X-Evenkeel-Cause",
     ),
     (&["--log-level", "trace"], "--log-level \"trace\": must be error, warn, info or debug"),
 ];

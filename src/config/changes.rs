@@ -25,6 +25,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("status_path", old.status_path != new.status_path),
         ("trust_forwarded", format!("{:?}", old.trust) != format!("{:?}", new.trust)),
         ("error_page", old.error_pages != new.error_pages),
+        ("cause_header", old.cause_header != new.cause_header),
     ] {
         lines.extend(differs.then(|| format!("{name} changed")));
     }
@@ -205,6 +206,7 @@ mod tests {
             ("drain_timeout = \"1s\"", "drain_timeout"),
             ("status_path = \"/x\"", "status_path"),
             ("trust_forwarded = [\"10.0.0.1\"]", "trust_forwarded"),
+            ("cause_header = \"X-Why\"", "cause_header"),
         ] {
             assert_eq!(top(line), [format!("{name} changed")]);
         }

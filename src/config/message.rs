@@ -10,6 +10,28 @@ const TOKEN: &str = "!#$%&'*+-.^_`|~";
 const OWN_FIELDS: [&str; 6] =
     ["connection", "content-length", "transfer-encoding", "upgrade", "expect", "trailer"];
 
+/// Fields of answers that frame them, are about one connection, or are written for them.
+const ANSWER_FIELDS: [&str; 18] = [
+    "allow",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "location",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "retry-after",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
 /// Reads `address`, `uri`, `header:NAME` or `cookie:NAME`.
 ///
 /// # Errors
@@ -33,6 +55,22 @@ pub fn parse_token(text: &str) -> Result<String, String> {
         Some(bad) => Err(format!("{bad:?} may not stand in a name; letters, digits and {TOKEN} may")),
         None if text.is_empty() => Err("no name; write one of letters, digits and -".to_owned()),
         None => Ok(text.to_owned()),
+    }
+}
+
+/// Reads the name of the field that tells the cause of an error reply: empty turns it off.
+///
+/// # Errors
+/// One line that says what is wrong and what would be right; it does not repeat the value.
+pub fn parse_cause_header(text: &str) -> Result<Option<String>, String> {
+    const RIGHT: &str = "write one of your own, like X-Evenkeel-Cause";
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = parse_token(text).map_err(|reason| format!("not a header's name: {reason}"))?;
+    match ANSWER_FIELDS.iter().find(|field| name.eq_ignore_ascii_case(field)) {
+        Some(field) => Err(format!("{field} has a meaning of its own in an answer; {RIGHT}")),
+        None => Ok(Some(name)),
     }
 }
 
@@ -136,6 +174,27 @@ mod tests {
         assert!(parse_key("header:").unwrap_err().contains("no name"));
         assert!(parse_key("cookie:a b").unwrap_err().contains("' ' may not"));
         assert!(parse_key("header:a:b").unwrap_err().contains("':' may not"));
+    }
+
+    #[test]
+    fn the_header_of_the_cause_is_one_of_its_own() {
+        assert_eq!(parse_cause_header(""), Ok(None));
+        for name in ["X-Evenkeel-Cause", "proxy-status", "x_1"] {
+            assert_eq!(parse_cause_header(name), Ok(Some(name.to_owned())));
+        }
+        let cases = [
+            ("X Cause", "not a header's name: ' ' may not stand in a name"),
+            ("X-Cause:", "not a header's name: ':' may not"),
+            ("X\r\nY", "not a header's name: '\\r' may not"),
+            ("Content-Length", "content-length has a meaning of its own in an answer; write one of your own"),
+            ("connection", "connection has a meaning"),
+            ("Retry-After", "like X-Evenkeel-Cause"),
+            ("Transfer-encoding", "transfer-encoding has"),
+        ];
+        for (text, wrong) in cases {
+            let message = parse_cause_header(text).expect_err(text);
+            assert!(message.contains(wrong), "{text:?} gave {message:?}");
+        }
     }
 
     #[test]

@@ -281,6 +281,7 @@ impl Force {
             routes: self.slots.iter().map(|slot| slot.routes.clone()).collect(),
             measured: config.admin.is_some(),
             error_pages: config.error_pages.clone(),
+            cause_header: config.cause_header.clone(),
         }
     }
 
@@ -331,11 +332,11 @@ impl Force {
             timeouts: timeouts.over(config.timeouts),
             rewrite,
             request: Edits::default(),
-            response: Edits::default(),
+            response: Edits::default().without(config.cause_header.as_deref()),
         };
         let routes = listener.routes.all().iter().map(|route| Line {
             request: Edits::from(&route.request_headers),
-            response: Edits::from(&route.response_headers),
+            response: Edits::from(&route.response_headers).without(config.cause_header.as_deref()),
             ..line(route.name.clone(), act(&route.action), route.timeouts, route.rewrite.clone())
         });
         let rest = listener.pool.map_or(Act::Nobody, |pool| act(&Action::Pool(pool)));

@@ -39,6 +39,8 @@ pub struct Settings {
     pub measured: bool,
     /// Bodies of our own error replies; of several for one status the first counts.
     pub error_pages: Vec<ErrorPage>,
+    /// Field of these that tells their cause, if one does.
+    pub cause_header: Option<String>,
     /// Path answered with `status`.
     pub status_path: Option<String>,
     /// Makes the short status.
@@ -65,6 +67,7 @@ impl Default for Settings {
             routes: Vec::new(),
             measured: false,
             error_pages: Vec::new(),
+            cause_header: None,
             status_path: None,
             status: Box::new(String::new),
             limits: Limits::default(),

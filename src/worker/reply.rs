@@ -1,5 +1,6 @@
 //! Answers that come from us.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ impl<N: Net> Pump<N> {
             429 | 503 => "Retry-After: 1\r\n",
             _ => "",
         };
-        let reply = Reply { status, content_type: &content_type, fields, body: &body };
+        let fields = self.error_fields(fields, cause);
+        let reply = Reply { status, content_type: &content_type, fields: &fields, body: &body };
         let down = &mut self.downstreams[key];
         let Some(flight_key) = down.flight.take() else {
             self.count_reply(key, None, status);
@@ -73,7 +75,7 @@ impl<N: Net> Pump<N> {
         self.log_failure(key, cause, format_args!("answered with 429"));
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
-        let fields = format!("Retry-After: {seconds}\r\n");
+        let fields = self.error_fields(&format!("Retry-After: {seconds}\r\n"), cause).into_owned();
         let (body, content_type) = self.error_body(429, cause);
         let reply = Reply { status: 429, content_type: &content_type, fields: &fields, body: &body };
         self.reply(s, key, &reply, exchange)
@@ -197,8 +199,17 @@ impl<N: Net> Pump<N> {
         self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with 404"));
         let (body, content_type) = self.error_body(404, cause);
-        let reply = Reply { status: 404, content_type: &content_type, fields: "", body: &body };
+        let fields = self.error_fields("", cause);
+        let reply = Reply { status: 404, content_type: &content_type, fields: &fields, body: &body };
         self.reply(s, key, &reply, exchange)
+    }
+
+    /// The fields of an error reply, with its cause among them where that is asked for.
+    fn error_fields<'f>(&self, fields: &'f str, cause: Cause) -> Cow<'f, str> {
+        match &self.settings.cause_header {
+            Some(name) => format!("{fields}{name}: {}\r\n", cause.code()).into(),
+            None => fields.into(),
+        }
     }
 
     /// The body of an error reply, and its type.

@@ -1,5 +1,6 @@
 //! The access log: a line for each exchange that ends, however it ends, and no exchange that waits for the log.
 
+mod cause;
 mod kinds;
 mod loss;
 

@@ -289,6 +289,7 @@ fn every_flag_of_a_pool_is_known_as_one() {
         "--backend-idle-timeout",
         "--drain-timeout",
         "--status-path",
+        "--cause-header",
         "--log-level",
         "--version",
         "--help",

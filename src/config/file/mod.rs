@@ -135,6 +135,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
             .and_then(|rate| rate::rate_limit(rate, file.rate_limit.span(), notes)),
         drain_timeout: file.drain_timeout.or(default.drain_timeout),
         status_path: file.status_path.or(default.status_path),
+        cause_header: file.cause_header.or(default.cause_header),
         timeouts,
         limits: whole::limits(&file.limits, notes),
         trust: whole::trust(&file.trust_forwarded, notes),

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::given::{Given, Many, Pairs};
 use super::written::{
-    As, CookiePath, Count, Host, Line, Method, Name, PathText, Percent, Positive, Secret, Size, StatusPath,
-    Target, Token, Workers,
+    As, CauseHeader, CookiePath, Count, Host, Line, Method, Name, PathText, Percent, Positive, Secret, Size,
+    StatusPath, Target, Token, Workers,
 };
 use crate::config::{BackendUrl, HostPattern, Key, Location, Network, Statuses};
 use crate::limits;
@@ -30,6 +30,7 @@ pub(super) struct File {
     pub(super) drain_timeout: Given<As<Duration>>,
     pub(super) resolve_interval: Given<As<Duration>>,
     pub(super) status_path: Given<As<StatusPath>>,
+    pub(super) cause_header: Given<As<CauseHeader>>,
     pub(super) trust_forwarded: Many<As<Network>>,
     pub(super) timeouts: Given<Timeouts>,
     pub(super) limits: Given<Limits>,

@@ -10,9 +10,9 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor
 use super::given::Given;
 
 use crate::config::{
-    BackendUrl, HostPattern, Key, Location, Network, Statuses, parse_cookie_path, parse_count,
-    parse_duration, parse_host, parse_key, parse_listen, parse_method, parse_path, parse_percent, parse_size,
-    parse_status_path, parse_statuses, parse_token,
+    BackendUrl, HostPattern, Key, Location, Network, Statuses, parse_cause_header, parse_cookie_path,
+    parse_count, parse_duration, parse_host, parse_key, parse_listen, parse_method, parse_path,
+    parse_percent, parse_size, parse_status_path, parse_statuses, parse_token,
 };
 use crate::limits;
 
@@ -216,6 +216,9 @@ impl Written for Workers {
 /// The path of the short status; `None` turns it off.
 pub(super) struct StatusPath;
 
+/// The name of a field that is ours, or empty.
+pub(super) struct CauseHeader;
+
 /// A path without a query.
 pub(super) struct PathText;
 
@@ -262,6 +265,7 @@ macro_rules! written_as_text {
 }
 
 written_as_text! {
+    CauseHeader => Option<String>, "a header's name like \"X-Evenkeel-Cause\"", parse_cause_header;
     StatusPath => Option<String>, "a path like \"/lb-status\"", parse_status_path;
     PathText => String, "a path like \"/v1/\"", parse_path;
     Target => String, "a path like \"/health\"", target;

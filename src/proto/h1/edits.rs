@@ -44,6 +44,12 @@ impl Edits {
         self.gone.iter().any(|gone| gone.eq_ignore_ascii_case(name))
     }
 
+    /// These, and fields of this name go too, if there is one.
+    pub fn without(mut self, name: Option<&str>) -> Self {
+        self.gone.extend(name.map(Box::from));
+        self
+    }
+
     /// The lines that are added.
     pub(super) fn added(&self) -> &[u8] {
         &self.added
