@@ -50,9 +50,26 @@ pub(super) struct Ends {
     pub(super) orders: Receiver<Order>,
     pub(super) returns: Sender<Returned>,
     pub(super) losses: Arc<Losses>,
+    pub(super) reopen: Arc<AtomicBool>,
+}
+
+/// What all queues of a process share, one after the other: what is lost behind an old one is counted all the same.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) losses: Arc<Losses>,
     /// Lines were lost.
     pub(super) rings: Receiver<()>,
-    pub(super) reopen: Arc<AtomicBool>,
+    returns: Sender<Returned>,
+    returned: Receiver<Returned>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        let (returns, returned) = bounded(limits::LOG_BATCHES);
+        let (bell, rings) = bounded(1);
+        let losses = Arc::new(Losses { lines: 0.into(), said: 0.into(), error: Mutex::default(), bell });
+        Self { losses, rings, returns, returned }
+    }
 }
 
 /// Lines lost by the whole process.
@@ -93,12 +110,10 @@ impl Losses {
 }
 
 /// Both ends.
-pub(super) fn queue(format: LogFormat) -> (Queue, Ends) {
+pub(super) fn queue(format: LogFormat, shared: &Shared) -> (Queue, Ends) {
     let (orders, received) = bounded(limits::LOG_BATCHES);
-    let (returns, returned) = bounded(limits::LOG_BATCHES);
-    let (bell, rings) = bounded(1);
-    let losses = Arc::new(Losses { lines: 0.into(), said: 0.into(), error: Mutex::default(), bell });
-    let ends = Ends { orders: received, returns, losses: Arc::clone(&losses), rings, reopen: Arc::default() };
+    let Shared { losses, returns, returned, .. } = shared.clone();
+    let ends = Ends { orders: received, returns, losses: Arc::clone(&losses), reopen: Arc::default() };
     (Queue { orders, returned, losses, format }, ends)
 }
 
@@ -106,6 +121,11 @@ impl Queue {
     /// How its lines look.
     pub fn format(&self) -> LogFormat {
         self.format
+    }
+
+    /// Whether it is the same one, with lines that look the same.
+    pub fn is(&self, other: &Self) -> bool {
+        self.orders.same_channel(&other.orders) && self.format == other.format
     }
 
     pub(super) fn orders(&self) -> &Sender<Order> {

@@ -11,7 +11,6 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("pin", old.pin != new.pin),
         ("busy_poll", old.busy_poll != new.busy_poll),
         ("admin", old.admin != new.admin),
-        ("access_log", old.access_log != new.access_log),
         ("limits.connections", old.limits.connections != new.limits.connections),
     ] {
         fixed.extend(differs.then_some(name));
@@ -29,6 +28,12 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
     ] {
         lines.extend(differs.then(|| format!("{name} changed")));
     }
+    lines.extend(match (&old.access_log, &new.access_log) {
+        (None, Some(log)) => Some(format!("access_log added: {log}")),
+        (Some(_), None) => Some("access_log removed".to_owned()),
+        (Some(before), Some(log)) if before != log => Some(format!("access_log is now {log}")),
+        _ => None,
+    });
     listeners(old, new, &mut lines);
     pools(&old.pools, &new.pools, &mut lines);
     (lines, fixed)
@@ -42,7 +47,6 @@ pub fn keep_fixed(running: &Config, next: Config) -> Config {
         pin: running.pin,
         busy_poll: running.busy_poll,
         admin: running.admin.clone(),
-        access_log: running.access_log.clone(),
         limits: Limits { connections: running.limits.connections, ..next.limits },
         ..next
     }
@@ -230,6 +234,18 @@ mod tests {
     }
 
     #[test]
+    fn another_access_log_is_named() {
+        let with = |log: &str| read(&format!("access_log = {{ {log} }}\n{FILE}"));
+        let (off, text) = (read(FILE), with("path = \"a.log\""));
+        let json = with("path = \"a.log\", format = \"json\"");
+        assert_eq!(changes(&off, &text).0, ["access_log added: a.log in text"]);
+        assert_eq!(changes(&text, &json).0, ["access_log is now a.log in json"]);
+        assert_eq!(changes(&json, &with("path = \"-\"")).0, ["access_log is now - in text"]);
+        assert_eq!(changes(&text, &off).0, ["access_log removed"]);
+        assert!(changes(&text, &text).0.is_empty());
+    }
+
+    #[test]
     fn what_comes_and_goes_is_named() {
         assert_eq!(
             said("url = \"b:1\"", "url = \"d:1\""),
@@ -267,15 +283,13 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_named_and_kept() {
         let text = "workers = 3\npin = true\nbusy_poll = true\nadmin = { address = \"127.0.0.1:9\" }\n\
-                    access_log = { path = \"-\" }\n\
                     limits = { max_connections = 7, max_headers = 9 }";
         let (running, next) = (read(FILE), read(&FILE.replace("workers = 2", text)));
         let (lines, fixed) = changes(&running, &next);
-        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin", "access_log", "limits.connections"]);
+        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin", "limits.connections"]);
         assert_eq!(lines, ["limits changed"]);
         let kept = keep_fixed(&running, next);
         assert_eq!((kept.workers, kept.pin, kept.busy_poll, &kept.admin), (2, false, false, &None));
-        assert_eq!(kept.access_log, None);
         assert_eq!((kept.limits.connections, kept.limits.fields), (None, 9));
         assert_eq!(changes(&kept, &read(FILE)).1, [""; 0]);
         let alone = FILE.replace("workers = 2", "limits = { max_connections = 7 }\nworkers = 2");

@@ -70,6 +70,24 @@ pub struct AccessLog {
     pub format: LogFormat,
 }
 
+impl AccessLog {
+    /// The file's name as a line says it, `-` for standard output.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+    }
+}
+
+impl std::fmt::Display for AccessLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let format = match self.format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        write!(f, "{} in {format}", self.place())
+    }
+}
+
 /// How a line of the access log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {

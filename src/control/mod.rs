@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::access;
 use crate::admin;
 use crate::balance::Table;
-use crate::config::{self, Admin, Config, changes};
+use crate::config::{self, AccessLog, Admin, Config, changes};
 use crate::error::StartError;
 use crate::limits;
 use crate::probe;
@@ -69,7 +69,7 @@ pub struct Running {
     reloads: Receiver<Sender<Result<String, String>>>,
     admin: Option<admin::Thread>,
     /// Writes what is left when this is dropped.
-    _access: Option<access::Writer>,
+    access: access::Log,
 }
 
 /// Opens the sockets and starts the threads; `source` is where a reload finds the next configuration.
@@ -88,19 +88,20 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone()),
         connections: connections(config.limits.connections, descriptors),
     };
-    let access = open_access_log(&config)?;
+    let access = access::Log::start(config.access_log.as_ref())
+        .map_err(|error| cannot_open(config.access_log.as_ref(), error))?;
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
     let (force, sockets) =
         Force::new(config, &resolve, &fixtures).map_err(|(address, e)| StartError::Listen(address, e))?;
     *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
-    watch_signals(sender.clone(), access.as_ref().map(access::Writer::reopen))
+    watch_signals(sender.clone(), access.reopen())
         .map_err(|e| StartError::System("cannot watch signals", e))?;
     say(&force, descriptors);
     warn_of_loops(force.table(), &force.addresses());
     let probe = probe::spawn(Arc::clone(force.table()), began)
         .map_err(|e| StartError::System("cannot start the health probes", e))?;
-    let parts = parts(sockets.opened, &stats, access.as_ref());
+    let parts = parts(sockets.opened, &stats, &access);
     let no_worker = |e| StartError::System("cannot start a worker", e);
     let (running, crew) =
         worker::workers(parts, force.table(), force.settings(), began).map_err(no_worker)?;
@@ -137,27 +138,23 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         unopened: Vec::new(),
         reloads,
         admin,
-        _access: access,
+        access,
     })
 }
 
 /// What each worker begins with.
-fn parts(
-    opened: Vec<(u16, Vec<TcpListener>)>,
-    stats: &[Arc<Block>],
-    access: Option<&access::Writer>,
-) -> Vec<Parts> {
+fn parts(opened: Vec<(u16, Vec<TcpListener>)>, stats: &[Arc<Block>], access: &access::Log) -> Vec<Parts> {
     let of_workers = by_worker(opened, stats.len()).into_iter().zip(stats);
-    let queue = || access.map(access::Writer::queue);
-    let part =
-        |(listeners, stats): (_, &Arc<Block>)| Parts { listeners, stats: Arc::clone(stats), access: queue() };
+    let part = |(listeners, stats): (_, &Arc<Block>)| Parts {
+        listeners,
+        stats: Arc::clone(stats),
+        access: access.queue(),
+    };
     of_workers.map(part).collect()
 }
 
-fn open_access_log(config: &Config) -> Result<Option<access::Writer>, StartError> {
-    let Some(log) = &config.access_log else { return Ok(None) };
-    let path = log.path.as_ref().map_or("-".into(), |path| path.display().to_string());
-    access::start(log).map(Some).map_err(|error| StartError::AccessLog(path, error))
+fn cannot_open(log: Option<&AccessLog>, error: io::Error) -> StartError {
+    StartError::AccessLog(log.map_or_else(String::new, AccessLog::place), error)
 }
 
 /// What the admin listener tells of.
@@ -282,12 +279,12 @@ fn spawn(worker: Worker, i: usize, pin: bool, events: Sender<Event>) -> io::Resu
     thread::Builder::new().name(format!("worker-{i}")).spawn(run).map(drop)
 }
 
-fn watch_signals(events: Sender<Event>, log: Option<access::Reopen>) -> io::Result<()> {
+fn watch_signals(events: Sender<Event>, log: access::Reopen) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let watch = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                log.iter().for_each(access::Reopen::ask);
+                log.ask();
                 continue;
             }
             let _ = events.send(if signal == SIGHUP { Event::Reload } else { Event::Stop });
@@ -387,9 +384,11 @@ impl Running {
         let config = source()?;
         let (changed, fixed) = changes(self.force.config(), &config);
         let config = config::keep_fixed(self.force.config(), config);
+        let log = config.access_log.as_ref();
+        let log = self.access.prepare(log).map_err(|error| cannot_open(log, error).to_string())?;
         self.names.follow(urls(&config));
         let before = self.force.addresses();
-        let followed = self.follow(config);
+        let followed = self.follow(config, log);
         let now = self.force.config();
         self.names.forget_others(urls(now), now.resolve_interval);
         followed.map_err(|(address, error)| format!("cannot listen on {address}: {error}"))?;
@@ -413,9 +412,10 @@ impl Running {
     }
 
     /// Puts a configuration in force.
-    fn follow(&mut self, config: Config) -> Result<(), force::Refused> {
+    fn follow(&mut self, config: Config, log: Option<access::Next>) -> Result<(), force::Refused> {
         let (names, now) = (Arc::clone(&self.names), self.now());
         let sockets = self.force.follow(config, &|url| names.addresses(url), &self.fixtures, now)?;
+        log.into_iter().for_each(|log| self.access.follow(log));
         self.tell(sockets);
         Ok(())
     }
@@ -442,6 +442,7 @@ impl Running {
         let renewals = (0..self.count).map(|_| Renewal {
             table: Arc::clone(self.force.table()),
             settings: Arc::clone(self.force.settings()),
+            access: self.access.queue(),
             closed: closed.clone(),
             done: done.clone(),
         });

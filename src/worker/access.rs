@@ -181,18 +181,28 @@ impl Access {
 }
 
 impl<N: Net> Pump<N> {
-    /// Has a line written for each exchange from now on.
-    pub fn log_to(&mut self, queue: Queue) {
-        self.access = Some(Box::new(Access {
-            queue,
-            stamps: Stamps::default(),
-            batch: Vec::with_capacity(limits::LOG_BATCH + limits::LOG_VALUE),
-            lines: 0,
-            since: 0,
-            spare: Vec::new(),
-            present: None,
-            backends: backends(&self.table),
-        }));
+    /// Has a line written there for each exchange that begins from now on, or none any more. Those that are there already
+    /// go where they were meant to go; exchanges in flight have theirs at the new place, if they were noted.
+    pub fn log_to(&mut self, queue: Option<Queue>) {
+        let known = self.access.as_ref().map(|access| &access.queue);
+        if known.zip(queue.as_ref()).is_some_and(|(known, queue)| known.is(queue)) {
+            return;
+        }
+        if self.lines_due().is_some() {
+            self.pass_lines(false);
+        }
+        self.access = queue.map(|queue| {
+            Box::new(Access {
+                queue,
+                stamps: Stamps::default(),
+                batch: Vec::with_capacity(limits::LOG_BATCH + limits::LOG_VALUE),
+                lines: 0,
+                since: 0,
+                spare: Vec::new(),
+                present: None,
+                backends: backends(&self.table),
+            })
+        });
     }
 
     /// Another table is in force.

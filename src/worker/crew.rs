@@ -15,6 +15,7 @@ use mio::Waker;
 use mio::net::TcpStream;
 
 use super::pump::Settings;
+use crate::access::Queue;
 use crate::balance::{Padded, Table};
 use crate::id::{BackendId, PoolId};
 use crate::limits;
@@ -44,6 +45,8 @@ pub struct Renewal {
     pub table: Arc<Table>,
     /// The next settings.
     pub settings: Arc<Settings>,
+    /// Where a line goes for each exchange.
+    pub access: Option<Queue>,
     /// Numbers of the listeners to empty and close.
     pub closed: Vec<u16>,
     /// Told when all of it is done.

@@ -168,7 +168,7 @@ pub fn workers(
         let sockets = Sockets { registry: poll.registry().try_clone()?, place: place.clone() };
         let mut pump =
             Pump::new(i, sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
-        parts.access.into_iter().for_each(|queue| pump.log_to(queue));
+        pump.log_to(parts.access);
         pump.number_requests(RequestIds::new(i, process ^ process >> 28), unix.as_millis() as u64);
         workers.push(Worker {
             events: Events::with_capacity(limits::EVENTS),
@@ -364,9 +364,10 @@ impl Worker {
 
     /// Takes over a new configuration. A listener that is closed is emptied before.
     fn renew(&mut self, renewal: Renewal) {
-        let Renewal { table, settings, closed, done } = renewal;
+        let Renewal { table, settings, access, closed, done } = renewal;
         self.empty(|listener| closed.contains(&listener.number));
         self.pump.replace(table, settings);
+        self.pump.log_to(access);
         self.pump.refresh();
         // Nobody waits for it any more if this took too long.
         let _ = done.send(());

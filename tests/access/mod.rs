@@ -3,6 +3,7 @@
 mod cause;
 mod kinds;
 mod loss;
+mod reload;
 
 use std::fs;
 use std::path::PathBuf;
