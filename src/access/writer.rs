@@ -169,6 +169,11 @@ mod tests {
         let second = log.queue().expect("a queue");
         assert!(!first.is(&second));
         second.pass(b"second\n".to_vec(), 1).expect("room");
+        let began = std::time::Instant::now();
+        while !second.orders().is_empty() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(20), "nobody takes it");
+            thread::yield_now();
+        }
         first.pass(b"first\n".to_vec(), 1).expect("room");
         drop(first);
         drop(log);
