@@ -86,6 +86,8 @@ pub const RATE_CLIENTS: usize = 1 << 16;
 
 /// A drain waits this long for exchanges in flight: what Kubernetes grants before it kills.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Workers that are told to cut what a drain left have this long for it: a tick, and [`LOG_PATIENCE`] for their last lines.
+pub const CUT_PATIENCE: Duration = Duration::from_secs(2);
 /// An idle keep-alive client is closed this long after a drain began: one that is about to send still may.
 pub const DRAIN_GRACE: Duration = Duration::from_millis(250);
 /// Where the short status answers.

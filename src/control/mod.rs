@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -23,6 +23,7 @@ use crate::stats::Block;
 use crate::sys;
 use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
+mod drain;
 mod force;
 mod resolve;
 
@@ -324,34 +325,6 @@ impl Running {
                 Ok(Event::Stop | Event::Drained) | Err(_) => return self.drain(),
             }
         }
-    }
-
-    fn drain(self) -> ExitCode {
-        self.draining.store(true, Relaxed);
-        log::info!("draining: no new connections, {} open", count(self.open(), "connection"));
-        if let Err(error) = self.crew.drain() {
-            log::error!("cannot wake a worker: {error}");
-        }
-        let deadline = Instant::now() + self.force.config().drain_timeout;
-        let mut left = self.count;
-        while left > 0 {
-            match self.events.recv_deadline(deadline) {
-                Ok(Event::Drained) => left -= 1,
-                Ok(Event::Failed(i, error)) => return failed(i, &error),
-                Ok(Event::Reload) => log::warn!("not reloaded: this process is draining"),
-                Ok(Event::Renamed) => {}
-                Ok(Event::Stop) => {
-                    log::warn!("stopped by a second signal, {} cut", count(self.open(), "connection"));
-                    return ExitCode::SUCCESS;
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    log::warn!("the drain timeout is over, {} cut", count(self.open(), "connection"));
-                    return ExitCode::SUCCESS;
-                }
-            }
-        }
-        log::info!("drained");
-        ExitCode::SUCCESS
     }
 
     fn open(&self) -> u64 {

@@ -59,6 +59,8 @@ pub enum Cause {
     BackendReset,
     /// The first message of TLS, which names the server, was malformed or not whole.
     BadClientHello,
+    /// The process ends, and does not wait any longer.
+    DrainCut,
     /// The PROXY header is missing, late or malformed, or its sender is not trusted.
     BadProxyHeader,
 }
@@ -88,7 +90,7 @@ pub struct Standing {
 }
 
 /// All codes, by [`Cause::index`].
-pub const CODES: [&str; 31] = [
+pub const CODES: [&str; 32] = [
     "bad-request",
     "head-timeout",
     "client-stall",
@@ -120,6 +122,7 @@ pub const CODES: [&str; 31] = [
     "backend-reset",
     "bad-proxy-header",
     "bad-client-hello",
+    "drain-cut",
 ];
 
 impl Cause {
@@ -157,6 +160,7 @@ impl Cause {
             Self::BackendReset => 28,
             Self::BadProxyHeader => 29,
             Self::BadClientHello => 30,
+            Self::DrainCut => 31,
         }
     }
 
@@ -194,6 +198,7 @@ impl Cause {
             Self::TunnelLifetime => "the tunnel has lasted as long as it may",
             Self::BackendReset => "the backend reset the tunnel",
             Self::BadClientHello => "the connection did not begin with a ClientHello that can be read",
+            Self::DrainCut => "the balancer is ending",
             Self::BadProxyHeader => "the connection did not begin with a PROXY header that can be trusted",
         }
     }
@@ -230,6 +235,7 @@ impl Cause {
             | Self::TunnelLifetime
             | Self::BadProxyHeader
             | Self::BadClientHello
+            | Self::DrainCut
             // In a tunnel a reset is a word of the protocol's own, not a sign of illness.
             | Self::BackendReset => false,
         }
@@ -273,7 +279,8 @@ impl Cause {
             | Self::TunnelLifetime
             | Self::BackendReset
             | Self::BadProxyHeader
-            | Self::BadClientHello => Verdict::Abort,
+            | Self::BadClientHello
+            | Self::DrainCut => Verdict::Abort,
         }
     }
 }

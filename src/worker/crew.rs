@@ -26,6 +26,8 @@ use crate::transport::Newcomer;
 pub enum Command {
     /// Stop accepting, let exchanges end, then return.
     Drain,
+    /// Wait no longer for what a drain still waits for.
+    Cut,
     /// Take over a connection that another worker accepted; it is counted already.
     Adopt(Newcomer<TcpStream>),
     /// Close an unused connection to this backend: it has all it may have, and another worker needs one.
@@ -82,6 +84,14 @@ impl Crew {
             waker.wake()?;
         }
         Ok(())
+    }
+
+    /// Tells every worker to wait no longer. One that hangs is not waited for.
+    pub fn cut(&self) {
+        for (sender, waker) in &self.ways {
+            let _ = sender.try_send(Command::Cut);
+            let _ = waker.wake();
+        }
     }
 
     /// Gives each worker its part of a new configuration.

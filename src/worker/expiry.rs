@@ -144,6 +144,6 @@ impl<N: Net> Pump<N> {
 }
 
 /// More than empty lines: somebody waits for an answer to it.
-fn has_line(head: &Buffer) -> bool {
+pub(super) fn has_line(head: &Buffer) -> bool {
     head.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
 }

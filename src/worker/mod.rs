@@ -23,6 +23,7 @@ mod access;
 mod connection;
 mod count;
 pub mod crew;
+mod cut;
 mod dispatch;
 mod expiry;
 mod flush;
@@ -350,6 +351,7 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Drain => self.drain(),
+                Command::Cut => self.pump.cut(),
                 Command::Adopt(newcomer) => self.pump.adopt(newcomer),
                 Command::MakeRoom(backend) => self.pump.make_room(backend),
                 Command::TakeTurn(pool) => self.pump.take_turn(pool),
