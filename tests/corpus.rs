@@ -31,6 +31,16 @@ fn conversations() {
     replay("conversation");
 }
 
+#[test]
+fn proxy_headers() {
+    replay("proxy_header");
+}
+
+#[test]
+fn client_hellos() {
+    replay("client_hello");
+}
+
 fn replay(target: &str) {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let mut seeds: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -1,9 +1,11 @@
-//! Promises of the codec and the exchange, as functions that take any bytes and panic when one is broken. Shared by the
+//! Promises of the codecs and the exchange, as functions that take any bytes and panic when one is broken. Shared by the
 //! fuzz targets and the test that replays the seeds.
 
 mod chunked;
 mod conversation;
+mod hello;
 mod lines;
+mod proxy;
 mod request;
 mod response;
 mod split;
@@ -28,6 +30,8 @@ pub(crate) fn run(target: &str, bytes: &[u8]) {
         "request_head" => request::request_head(bytes),
         "response_head" => response::response_head(bytes),
         "chunked_body" => chunked::chunked_body(bytes),
+        "proxy_header" => proxy::proxy_header(bytes),
+        "client_hello" => hello::client_hello(bytes),
         "conversation" => conversation::conversation(bytes),
         _ => panic!("no target is called {target}"),
     }

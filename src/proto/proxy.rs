@@ -11,6 +11,8 @@ pub const MOST: usize = 4096;
 const LINE: usize = 107;
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const BEGINNING: &[u8; 6] = b"PROXY ";
+/// Type of the checksum among what stands behind the addresses.
+const CRC32C: u8 = 3;
 
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +95,50 @@ fn parse_v2(input: &[u8]) -> Result<Found, Malformed> {
     }
     let Some(body) = rest.get(..len - 16) else { return Ok(Found::Part) };
     // What is sent for the sender's own sake says nothing of a client.
-    let ends = if head[12] & 0xf == 0 { None } else { addresses(head[13], body)? };
+    if head[12] & 0xf == 0 {
+        return Ok(Found::Header { len, ends: None });
+    }
+    let ends = addresses(head[13], body)?;
+    let behind = match head[13] >> 4 {
+        1 => 12,
+        2 => 36,
+        _ => return Ok(Found::Header { len, ends }),
+    };
+    check(&input[..len], 16 + behind)?;
     Ok(Found::Header { len, ends })
+}
+
+/// Walks over what a header has behind its addresses; a checksum there must be the header's.
+fn check(header: &[u8], addresses: usize) -> Result<(), Malformed> {
+    let mut at = addresses;
+    while let Some(rest) = header.get(at..).filter(|rest| !rest.is_empty()) {
+        let (&[kind, high, low], value) = rest.split_first_chunk::<3>().ok_or(Malformed)?;
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        let value = value.get(..len).ok_or(Malformed)?;
+        if kind == CRC32C {
+            let told = <[u8; 4]>::try_from(value).map_err(|_| Malformed)?;
+            let (before, behind) = (&header[..at + 3], &header[at + 3 + len..]);
+            let bytes = before.iter().chain(&[0; 4]).chain(behind);
+            if crc32c(bytes.copied()) != u32::from_be_bytes(told) {
+                return Err(Malformed);
+            }
+        }
+        at += 3 + len;
+    }
+    Ok(())
+}
+
+fn crc32c(bytes: impl Iterator<Item = u8>) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    !bytes.fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(byte), step))
 }
 
 /// The addresses of TCP over IPv4 and IPv6; those of all other families are passed over.
 fn addresses(family: u8, body: &[u8]) -> Result<Option<Ends>, Malformed> {
+    // Nothing else is assigned, and what is not is to be refused.
+    if family >> 4 > 3 || family & 0xf > 2 {
+        return Err(Malformed);
+    }
     match family {
         0x11 => {
             let (block, _) = body.split_first_chunk::<12>().ok_or(Malformed)?;
@@ -230,6 +270,24 @@ mod tests {
         whole(&v2(&[&[0x21, 0x31, 0, 216], &[b'x'; 216][..]].concat()), None);
         let more = [0x21, 0x11, 0, 17, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2, 4, 0, 2, 9, 9];
         whole(&v2(&more), Some(ends("1.2.3.4:1", "5.6.7.8:2")));
+        whole(&v2(&[0x21, 0x12, 0, 1, 7]), None);
+    }
+
+    #[test]
+    fn a_checksum_must_be_right() {
+        assert_eq!(crc32c(b"123456789".iter().copied()), 0xe306_9283);
+        let said = Some(ends("1.2.3.4:1", "5.6.7.8:2"));
+        let with = |crc: [u8; 4]| {
+            let head = [0x21, 0x11, 0, 23, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2, 4, 0, 1, 9, 3, 0, 4];
+            [&SIGNATURE[..], &head, &crc].concat()
+        };
+        let right = crc32c(with([0; 4]).into_iter()).to_be_bytes();
+        whole(&with(right), said);
+        for at in 0..4 {
+            let mut wrong = right;
+            wrong[at] ^= 1;
+            assert_eq!(parse(&with(wrong)), Err(Malformed));
+        }
     }
 
     #[test]
@@ -257,6 +315,13 @@ mod tests {
             &[0x21, 0x11, 0, 11, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0],
             &[0x21, 0x21, 0, 0],
             &[0x21, 0x11, 0xff, 0xff],
+            // A family and a protocol that are not assigned.
+            &[0x21, 0x41, 0, 0],
+            &[0x21, 0x13, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2],
+            // What stands behind the addresses ends too late, or is no checksum.
+            &[0x21, 0x11, 0, 14, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2, 4, 0],
+            &[0x21, 0x11, 0, 16, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2, 4, 0, 2, 9],
+            &[0x21, 0x11, 0, 15, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2, 3, 0, 0],
         ] {
             assert_eq!(parse(&[SIGNATURE, bytes].concat()), Err(Malformed), "{bytes:?}");
         }

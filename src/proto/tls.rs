@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// Bytes of a ClientHello at most: with certificates for post-quantum key exchange it has two thousand.
+/// Bytes of a ClientHello at most, with the heads of its records: with keys for post-quantum key exchange it has two
+/// thousand.
 pub const MOST: usize = 16 * 1024;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
@@ -32,6 +33,8 @@ pub fn asked(input: &[u8]) -> Result<Asked, Malformed> {
         [HANDSHAKE, 3, ..] => {}
         _ => return Ok(Asked::Nobody),
     }
+    // What lies beyond does not count: it may come in another piece, or not.
+    let input = &input[..input.len().min(MOST)];
     let mut message = Vec::new();
     let whole = gather(input, &mut message)?;
     if message.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
@@ -212,6 +215,12 @@ mod tests {
         }
         let endless = hello(&[extension(21, &[0; 17_000])], 1_000);
         assert_eq!(asked(&endless), Err(Malformed));
+        // It fits by itself, and not with the heads of its many records; that must not hang on the pieces it comes in.
+        let scattered = hello(&[server_name("a"), extension(21, &[0; 15_000])], 40);
+        assert!(scattered.len() > MOST);
+        assert_eq!(asked(&scattered), Err(Malformed));
+        assert_eq!(asked(&scattered[..MOST]), Err(Malformed));
+        assert_eq!(asked(&scattered[..MOST - 1]), Ok(Asked::Part));
         let empty = [HANDSHAKE, 3, 1, 0, 0];
         assert_eq!(asked(&empty), Err(Malformed));
     }
