@@ -48,6 +48,18 @@ pub struct Pool {
     small: Vec<Buffer>,
     large: Vec<Buffer>,
     lent: usize,
+    lent_bytes: usize,
+}
+
+/// What buffers take of memory at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Buffers out.
+    pub lent: usize,
+    /// Their sizes together.
+    pub lent_bytes: usize,
+    /// Sizes of the spare ones together.
+    pub spare_bytes: usize,
 }
 
 impl Pool {
@@ -61,6 +73,7 @@ impl Pool {
         } else {
             Buffer::new(bytes.len())
         };
+        self.lent_bytes += buffer.bytes.len();
         buffer.start = 0;
         buffer.end = bytes.len() as u32;
         buffer.bytes[..bytes.len()].copy_from_slice(bytes);
@@ -70,6 +83,7 @@ impl Pool {
     /// Takes a buffer back.
     pub fn give(&mut self, buffer: Buffer) {
         self.lent -= 1;
+        self.lent_bytes -= buffer.bytes.len();
         let (spare, most) = match buffer.bytes.len() {
             limits::SMALL_BUFFER => (&mut self.small, limits::SPARE_SMALL_BUFFERS),
             limits::LARGE_BUFFER => (&mut self.large, limits::SPARE_LARGE_BUFFERS),
@@ -83,6 +97,12 @@ impl Pool {
     /// Buffers out at present.
     pub fn lent(&self) -> usize {
         self.lent
+    }
+
+    /// What all of them take at present.
+    pub fn in_use(&self) -> Use {
+        let spare_bytes = self.small.len() * limits::SMALL_BUFFER + self.large.len() * limits::LARGE_BUFFER;
+        Use { lent: self.lent, lent_bytes: self.lent_bytes, spare_bytes }
     }
 }
 
@@ -104,8 +124,11 @@ mod tests {
         assert_eq!(pool.lent(), 1);
         let large = pool.copy(&vec![7; limits::SMALL_BUFFER + 1]);
         assert_eq!(large.filled().len(), limits::SMALL_BUFFER + 1);
-        pool.give(large);
-        pool.give(second);
-        assert_eq!(pool.lent(), 0);
+        let own = pool.copy(&vec![7; limits::LARGE_BUFFER + 1]);
+        let all = limits::SMALL_BUFFER + limits::LARGE_BUFFER;
+        let lent_bytes = all + limits::LARGE_BUFFER + 1;
+        assert_eq!(pool.in_use(), Use { lent: 3, lent_bytes, spare_bytes: 0 });
+        [own, large, second].into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!(pool.in_use(), Use { lent: 0, lent_bytes: 0, spare_bytes: all });
     }
 }

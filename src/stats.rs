@@ -45,10 +45,20 @@ pub enum Counter {
     Failures,
     /// Connections balanced as a whole.
     Tunnels,
+    /// Those that are over.
+    TunnelsEnded,
     /// How long those that are over lasted in all, in milliseconds.
     TunnelMillis,
     /// Lines of the access log that were lost: its file or pipe was too slow, or refused them.
     LogLost,
+    /// Buffers that connections hold now.
+    BuffersLent,
+    /// Sizes of these together.
+    BufferBytes,
+    /// Sizes together of the buffers that are kept for the next who needs one.
+    SpareBytes,
+    /// Pipes that exchanges hold now.
+    PipesLent,
     /// Bytes the clients sent.
     BytesIn,
     /// Bytes sent to the clients.
@@ -94,6 +104,11 @@ impl Block {
     pub fn add(&self, counter: Counter, n: u64) {
         let count = &self.counts[counter as usize];
         count.store(count.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Sets a gauge. Only the owning worker may call it.
+    pub fn set(&self, gauge: Counter, n: u64) {
+        self.counts[gauge as usize].store(n, Relaxed);
     }
 
     /// Takes one away from a gauge. Only the owning worker may call it.

@@ -2,19 +2,19 @@
 //! can make up another.
 
 mod backends;
+mod lanes;
 mod pools;
+mod process;
 
 use std::sync::Arc;
 
+use super::Sources;
 use super::answer::Answer;
 use super::exposition::{Family, Format, Kind, Samples, Text, labels};
 use super::server::Site;
-use super::{Sources, readiness};
-use crate::balance::Table;
 use crate::balance::tally::CLASSES;
 use crate::exchange::cause::CODES;
 use crate::histogram::Times;
-use crate::stats::traffic::{self, Counted};
 use crate::stats::{Block, Counter};
 
 pub(super) use backends::state;
@@ -31,40 +31,19 @@ pub(super) fn answer(site: &Site, format: Format) -> Answer {
     let sources = &*site.sources;
     let table = (sources.table)();
     let mut text = Text::new(format);
-    process(&mut text, site, &table);
+    process::process(&mut text, site, &table);
     workers(&mut text, sources);
     failures(&mut text, &sources.workers);
-    lanes(&mut text, &(sources.listeners)(), &LISTENER);
-    lanes(&mut text, &(sources.routes)(), &ROUTE);
+    lanes::listeners(&mut text, &(sources.listeners)());
+    lanes::routes(&mut text, &(sources.routes)());
     pools::pools(&mut text, sources, &table);
     pools::pool_times(&mut text, &table);
     backends::backends(&mut text, &table);
     Answer::new(200, format.content_type(), text.finish())
 }
 
-fn process(text: &mut Text, site: &Site, table: &Table) {
-    let sources = &*site.sources;
-    let version = labels(&[("version", env!("CARGO_PKG_VERSION"))]);
-    text.family(&family("evenkeel_build", Kind::Info, "The version that runs.")).add(&version, 1);
-    text.family(&in_unit("evenkeel_start_time_seconds", Kind::Gauge, "seconds", "Unix time of the start."))
-        .add("", site.began);
-    let ready = readiness::reasons(sources, table).is_empty();
-    text.family(&family(
-        "evenkeel_ready",
-        Kind::Gauge,
-        "1 while requests should be sent here, as /readyz says.",
-    ))
-    .add("", u8::from(ready));
-    text.family(&family(
-        "evenkeel_draining",
-        Kind::Gauge,
-        "1 while the process finishes what it has and takes no more.",
-    ))
-    .add("", u8::from((sources.draining)()));
-}
-
 /// Per-worker families that are one count each.
-const WORKER_COUNTS: [(Family, Counter); 17] = {
+const WORKER_COUNTS: [(Family, Counter); 23] = {
     use Kind::{Counter as C, Gauge as G};
     [
         (family("evenkeel_worker_accepted", C, "Client connections accepted."), Counter::Accepted),
@@ -131,6 +110,21 @@ const WORKER_COUNTS: [(Family, Counter); 17] = {
             ),
             Counter::AcceptPauses,
         ),
+        (family("evenkeel_worker_tunnels", C, "Connections balanced as a whole."), Counter::Tunnels),
+        (
+            family("evenkeel_worker_access_log_lost", C, "Lines of the access log that were lost."),
+            Counter::LogLost,
+        ),
+        (family("evenkeel_worker_buffers_lent", G, "Buffers that connections hold."), Counter::BuffersLent),
+        (in_unit("evenkeel_worker_buffers_lent_bytes", G, "bytes", "Memory of these."), Counter::BufferBytes),
+        (
+            in_unit("evenkeel_worker_buffers_spare_bytes", G, "bytes", "Memory of buffers kept for later."),
+            Counter::SpareBytes,
+        ),
+        (
+            family("evenkeel_worker_pipes_lent", G, "Pipes that exchanges hold, for bodies moved uncopied."),
+            Counter::PipesLent,
+        ),
     ]
 };
 
@@ -153,6 +147,12 @@ fn workers(text: &mut Text, sources: &Sources) {
     for (name, block) in names.iter().zip(&sources.workers) {
         samples.histogram(name, &Times::of(std::iter::once(block.ticks())));
     }
+    let help = "How long connections balanced as a whole lasted, of those that are over.";
+    let mut samples = text.family(&in_unit("evenkeel_worker_tunnel_seconds", Kind::Summary, "seconds", help));
+    for (name, block) in names.iter().zip(&sources.workers) {
+        let us = block.get(Counter::TunnelMillis).saturating_mul(1_000);
+        samples.summary(name, us, block.get(Counter::TunnelsEnded));
+    }
     let open = (sources.connections)();
     let most = open.iter().max().copied().unwrap_or(0);
     let total: u32 = open.iter().sum();
@@ -169,52 +169,6 @@ fn failures(text: &mut Text, blocks: &[Arc<Block>]) {
     for (i, code) in CODES.iter().enumerate() {
         samples.add_by("", "cause", code, blocks.iter().map(|block| block.failures(i)).sum::<u64>());
     }
-}
-
-/// The families of listeners, or of routes.
-struct Lane {
-    label: &'static str,
-    connections: Option<Family>,
-    requests: Family,
-    received: Family,
-    sent: Family,
-}
-
-const LISTENER: Lane = Lane {
-    label: "listener",
-    connections: Some(family("evenkeel_listener_connections", Kind::Counter, "Client connections accepted.")),
-    requests: family("evenkeel_listener_requests", Kind::Counter, "Requests answered, by class of status."),
-    received: in_unit("evenkeel_listener_received_bytes", Kind::Counter, "bytes", "Bytes that clients sent."),
-    sent: in_unit("evenkeel_listener_sent_bytes", Kind::Counter, "bytes", "Bytes sent to clients."),
-};
-
-const ROUTE: Lane = Lane {
-    label: "route",
-    connections: None,
-    requests: family("evenkeel_route_requests", Kind::Counter, "Requests answered, by class of status."),
-    received: in_unit("evenkeel_route_received_bytes", Kind::Counter, "bytes", "Bytes that clients sent."),
-    sent: in_unit("evenkeel_route_sent_bytes", Kind::Counter, "bytes", "Bytes sent to clients."),
-};
-
-fn lanes(text: &mut Text, all: &[Arc<Counted>], lane: &Lane) {
-    let sums: Vec<(String, traffic::Sum)> =
-        all.iter().map(|one| (labels(&[(lane.label, one.name())]), one.sum())).collect();
-    let mut each = |family: &Family, add: &dyn Fn(&mut Samples<'_>, &str, &traffic::Sum)| {
-        let mut samples = text.family(family);
-        sums.iter().for_each(|(name, sum)| add(&mut samples, name, sum));
-    };
-    if let Some(connections) = &lane.connections {
-        each(connections, &|samples, name, sum| {
-            samples.add(name, sum.connections);
-        });
-    }
-    each(&lane.requests, &|samples, name, sum| by_class(samples, name, &sum.answers));
-    each(&lane.received, &|samples, name, sum| {
-        samples.add(name, sum.bytes_in);
-    });
-    each(&lane.sent, &|samples, name, sum| {
-        samples.add(name, sum.bytes_out);
-    });
 }
 
 fn by_class(samples: &mut Samples<'_>, name: &str, answers: &[u64]) {

@@ -64,8 +64,14 @@ struct Latency {
 struct Listener {
     name: String,
     address: String,
+    accepted: u64,
+    /// Open at present.
     connections: u64,
+    in_flight: u64,
+    bytes_in: u64,
+    bytes_out: u64,
     answers: BTreeMap<&'static str, u64>,
+    errors: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
@@ -226,8 +232,13 @@ fn listener_report(listener: &Counted) -> Listener {
     Listener {
         name: listener.name().to_owned(),
         address: listener.address().to_owned(),
-        connections: sum.connections,
+        accepted: sum.connections,
+        connections: sum.open,
+        in_flight: sum.in_flight,
+        bytes_in: sum.bytes_in,
+        bytes_out: sum.bytes_out,
         answers: by_class(&sum.answers),
+        errors: CODES.iter().copied().zip(sum.causes).filter(|&(_, n)| n > 0).collect(),
     }
 }
 

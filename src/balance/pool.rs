@@ -214,6 +214,16 @@ impl Pool {
         self.live.requests.iter().map(|count| count.0.begun.load(Relaxed)).sum()
     }
 
+    /// Requests that are not over, those that wait among them.
+    pub fn unfinished(&self) -> u64 {
+        let of_worker = |count: &Padded<Requests>| {
+            // What has ended is read first: a request in flight is then never counted as less than none.
+            let ended = count.0.ended.load(Relaxed);
+            count.0.begun.load(Relaxed).saturating_sub(ended)
+        };
+        self.live.requests.iter().map(of_worker).sum()
+    }
+
     /// Who waits for one of its backends.
     pub fn waiting(&self) -> &Waiting {
         &self.live.waiting

@@ -221,7 +221,6 @@ impl Force {
         // One without a name of its own goes by its address, with the port that the kernel chose.
         let named = listener.name != listener.address.to_string();
         let name = if named { listener.name.clone() } else { bound.to_string() };
-        let new = || Arc::new(Counted::new(name.clone(), bound.to_string(), workers));
         match known {
             Some(at) => {
                 let slot = &mut self.slots[at];
@@ -229,11 +228,12 @@ impl Force {
                 let known = std::mem::take(&mut slot.routes);
                 slot.routes = routes(listener, &known, workers);
                 if slot.traffic.name() != name {
-                    slot.traffic = new();
+                    slot.traffic = Arc::new(slot.traffic.renamed(name));
                 }
             }
             None => {
-                let (traffic, routes) = (new(), routes(listener, &[], workers));
+                let traffic = Arc::new(Counted::new(name, bound.to_string(), workers));
+                let routes = routes(listener, &[], workers);
                 self.slots.push(Slot { asked: listener.address, bound, site, left: None, traffic, routes });
             }
         }

@@ -1,23 +1,68 @@
 //! What came through a listener or was matched by a route: one writer a count, a worker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::balance::tally::{CLASSES, class};
+use crate::exchange::cause::CODES;
+use crate::histogram::{Histogram, Times};
 
 /// One worker's counts of a listener or a route, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Traffic {
-    connections: AtomicU64,
     answers: [AtomicU64; CLASSES.len()],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
+    connections: AtomicU64,
+    /// Of this worker; what came here and was passed on counts there.
+    open: AtomicU64,
+    retries: AtomicU64,
+    causes: [AtomicU64; CODES.len()],
+    total: Histogram,
 }
 
 impl Traffic {
     /// Counts a connection accepted. Only the owning worker may call it, as all that count.
     pub fn connection(&self) {
         add(&self.connections, 1);
+    }
+
+    /// Counts a connection that this worker has from now on.
+    pub fn open(&self) {
+        add(&self.open, 1);
+    }
+
+    /// Counts a connection that this worker has no more.
+    pub fn close(&self) {
+        add(&self.open, u64::MAX);
+    }
+
+    /// Counts an exchange that begins.
+    pub fn begin(&self) {
+        add(&self.begun, 1);
+    }
+
+    /// Counts an exchange that is over, however it ended.
+    pub fn end(&self) {
+        add(&self.ended, 1);
+    }
+
+    /// Counts how many microseconds passed from a request's head to the last byte of its answer.
+    pub fn took(&self, us: u64) {
+        self.total.record(us);
+    }
+
+    /// Counts a request that is sent again.
+    pub fn retry(&self) {
+        add(&self.retries, 1);
+    }
+
+    /// Counts what ended other than well, by the index of its cause.
+    pub fn failed(&self, cause: usize) {
+        add(&self.causes[cause], 1);
     }
 
     /// Counts an answer to a client.
@@ -51,6 +96,16 @@ pub struct Sum {
     pub bytes_in: u64,
     /// Bytes sent to clients.
     pub bytes_out: u64,
+    /// Connections open.
+    pub open: u64,
+    /// Exchanges in flight.
+    pub in_flight: u64,
+    /// Requests sent again.
+    pub retries: u64,
+    /// What ended other than well, by the index of its cause.
+    pub causes: [u64; CODES.len()],
+    /// From a request's head to the last byte of its answer.
+    pub total: Times,
 }
 
 /// The counts of one listener or route, with what it is called.
@@ -58,13 +113,19 @@ pub struct Sum {
 pub struct Counted {
     name: String,
     address: String,
-    by_worker: Box<[Traffic]>,
+    by_worker: Arc<[Traffic]>,
 }
 
 impl Counted {
     /// One of that name, counted by so many workers; a listener has an address.
     pub fn new(name: String, address: String, workers: usize) -> Self {
         Self { name, address, by_worker: (0..workers).map(|_| Traffic::default()).collect() }
+    }
+
+    /// The same counts under another name.
+    #[must_use]
+    pub fn renamed(&self, name: String) -> Self {
+        Self { name, address: self.address.clone(), by_worker: Arc::clone(&self.by_worker) }
     }
 
     /// What it is called: its label.
@@ -85,9 +146,16 @@ impl Counted {
     /// All workers' counts.
     pub fn sum(&self) -> Sum {
         let mut sum = Sum::default();
-        for traffic in &self.by_worker {
+        for traffic in &*self.by_worker {
+            // What has ended is read first: what is in flight is then never less than nothing.
+            let ended = traffic.ended.load(Relaxed);
+            sum.in_flight += traffic.begun.load(Relaxed).saturating_sub(ended);
             sum.connections += traffic.connections.load(Relaxed);
+            sum.open += traffic.open.load(Relaxed);
+            sum.retries += traffic.retries.load(Relaxed);
             sum.answers.iter_mut().zip(&traffic.answers).for_each(|(sum, count)| *sum += count.load(Relaxed));
+            sum.causes.iter_mut().zip(&traffic.causes).for_each(|(sum, count)| *sum += count.load(Relaxed));
+            traffic.total.add_to(&mut sum.total);
             sum.bytes_in += traffic.bytes_in.load(Relaxed);
             sum.bytes_out += traffic.bytes_out.load(Relaxed);
         }
@@ -107,7 +175,23 @@ mod tests {
         counted.by(1).answer(200);
         counted.by(0).came_in(3);
         counted.by(1).went_out(5);
-        let sum = Sum { connections: 1, answers: [0, 1, 0, 1, 0], bytes_in: 3, bytes_out: 5 };
+        let sum =
+            Sum { connections: 1, answers: [0, 1, 0, 1, 0], bytes_in: 3, bytes_out: 5, ..Sum::default() };
         assert_eq!(counted.sum(), sum);
+    }
+
+    #[test]
+    fn another_name_keeps_the_counts() {
+        let counted = Counted::new("web".into(), "127.0.0.1:80".into(), 2);
+        counted.by(0).open();
+        counted.by(1).begin();
+        let renamed = counted.renamed("www".into());
+        renamed.by(0).close();
+        renamed.by(1).end();
+        renamed.by(1).took(70);
+        renamed.by(1).failed(2);
+        let sum = counted.sum();
+        assert_eq!((sum.open, sum.in_flight, sum.total.count(), sum.causes[2]), (0, 0, 1, 1));
+        assert_eq!((renamed.name(), renamed.address(), renamed.sum()), ("www", "127.0.0.1:80", sum));
     }
 }

@@ -3,4 +3,5 @@
 pub mod alarm;
 pub mod cores;
 pub mod descriptors;
+pub mod process;
 pub mod socket;

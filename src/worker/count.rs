@@ -19,6 +19,15 @@ impl<N: Net> Pump<N> {
         self.settings.traffic.get(usize::from(listener)).map(|listener| listener.by(self.worker))
     }
 
+    /// Where the listener of an exchange is counted.
+    fn listener_of(&self, place: Place) -> Option<&Traffic> {
+        if !self.settings.measured {
+            return None;
+        }
+        let listener = self.settings.traffic.get(usize::from(place.site()))?;
+        Some(listener.by(self.worker))
+    }
+
     fn flight_of(&self, key: Key) -> Option<&Flight> {
         if !self.settings.measured {
             return None;
@@ -31,6 +40,51 @@ impl<N: Net> Pump<N> {
         if let Some(listener) = self.listener(key) {
             listener.connection();
         }
+    }
+
+    /// This worker has a client's connection from now on.
+    pub(super) fn count_open(&self, key: Key) {
+        self.stats.add(Counter::Downstreams, 1);
+        if let Some(listener) = self.listener(key) {
+            listener.open();
+        }
+    }
+
+    /// This worker has it no more.
+    pub(super) fn count_close(&self, listener: u16) {
+        self.stats.sub(Counter::Downstreams);
+        if let (true, Some(listener)) =
+            (self.settings.measured, self.settings.traffic.get(usize::from(listener)))
+        {
+            listener.by(self.worker).close();
+        }
+    }
+
+    /// An exchange begins.
+    pub(super) fn count_flight(&self, place: Place) {
+        self.stats.add(Counter::Flights, 1);
+        if let Some(listener) = self.listener_of(place) {
+            listener.begin();
+            self.route(place).into_iter().for_each(|route| route.by(self.worker).begin());
+        }
+    }
+
+    /// An exchange is over, however it ended.
+    pub(super) fn count_landing(&self, place: Place) {
+        self.stats.sub(Counter::Flights);
+        if let Some(listener) = self.listener_of(place) {
+            listener.end();
+            self.route(place).into_iter().for_each(|route| route.by(self.worker).end());
+        }
+    }
+
+    /// What buffers and pipes take now; cheap enough for every turn of the loop.
+    pub(super) fn count_buffers(&self) {
+        let used = self.pool.in_use();
+        self.stats.set(Counter::BuffersLent, used.lent as u64);
+        self.stats.set(Counter::BufferBytes, used.lent_bytes as u64);
+        self.stats.set(Counter::SpareBytes, used.spare_bytes as u64);
+        self.stats.set(Counter::PipesLent, self.pipes_lent as u64);
     }
 
     /// Bytes came from the client; those of a request's first piece belong to no pool yet.
@@ -141,6 +195,7 @@ impl<N: Net> Pump<N> {
         if !flight.exchange.is_tunnel() {
             let took = self.now_us.saturating_sub(flight.began_us);
             self.table.pool(flight.pool).tally(self.worker).total.record(took);
+            self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).took(took));
         }
     }
 
@@ -148,8 +203,25 @@ impl<N: Net> Pump<N> {
     pub(super) fn count_failure(&mut self, key: Key, cause: Cause) {
         self.note_cause(key, cause);
         self.stats.failed(cause);
+        if let Some(listener) = self.listener(key) {
+            listener.failed(cause.index());
+        }
         if let Some(flight) = self.flight_of(key) {
             self.table.pool(flight.pool).tally(self.worker).failed(cause.index());
+            self.route(flight.place)
+                .into_iter()
+                .for_each(|route| route.by(self.worker).failed(cause.index()));
+        }
+    }
+
+    /// A request is to be sent again.
+    pub(super) fn count_another_try(&self, flight: Key) {
+        self.stats.add(Counter::Retries, 1);
+        let flight = &self.flights[flight];
+        self.table.pool(flight.pool).tally(self.worker).retry();
+        if let Some(listener) = self.listener_of(flight.place) {
+            listener.retry();
+            self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).retry());
         }
     }
 

@@ -205,8 +205,7 @@ impl<N: Net> Pump<N> {
                 self.flights[flight_key].retries = 0;
                 continue;
             }
-            self.stats.add(Counter::Retries, 1);
-            self.table.pool(self.flights[flight_key].pool).tally(self.worker).retry();
+            self.count_another_try(flight_key);
             if reused && matches!(cause, Cause::NoResponse | Cause::ConnectionStale) {
                 self.stats.add(Counter::IdleRacesWon, 1);
             }

@@ -21,6 +21,13 @@ pub(super) struct Place {
     line: u32,
 }
 
+impl Place {
+    /// Number of the listener that its connection came to.
+    pub(super) fn site(self) -> u16 {
+        self.site
+    }
+}
+
 /// Settings that were replaced, while exchanges that began with them go on.
 #[derive(Debug)]
 pub(super) struct Past {

@@ -260,6 +260,7 @@ impl Worker {
         }
         self.pump.pass_due_lines();
         if self.pump.is_measured() && (had_work || !self.events.is_empty()) {
+            self.pump.count_buffers();
             self.stats.ticked((self.began.elapsed().as_micros() as u64).saturating_sub(now_us));
         }
         Ok(())

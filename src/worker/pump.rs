@@ -20,8 +20,8 @@ use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::request_id::RequestIds;
 use crate::slab::{Key, Slab};
+use crate::stats::Block;
 use crate::stats::traffic::Counted;
-use crate::stats::{Block, Counter};
 use crate::timer::Wheel;
 use crate::transport::{Net, Newcomer, Pipe};
 
@@ -229,8 +229,7 @@ impl<N: Net> Pump<N> {
         // One that has brought requests has said before where it comes from.
         let plain = site.mode == Mode::Http && (site.proxy.is_none() || requests > 0);
         let trusted = self.settings.trust.iter().any(|network| network.contains(peer));
-        self.stats.add(Counter::Downstreams, 1);
-        self.downstreams.insert(Downstream {
+        let key = self.downstreams.insert(Downstream {
             stream,
             // Never asked yet: the request has often come with the connection.
             ready: Ready { readable: true, writable: true, ..Ready::default() },
@@ -250,7 +249,9 @@ impl<N: Net> Pump<N> {
             flight: None,
             deadline: 0,
             reminder: u64::MAX,
-        })
+        });
+        self.count_open(key);
+        key
     }
 
     /// Notes what the kernel says of a connection; the work waits for [`Self::run_queue`].
@@ -364,7 +365,7 @@ impl<N: Net> Pump<N> {
             return false;
         }
         let Some(down) = self.downstreams.remove(key) else { return false };
-        self.stats.sub(Counter::Downstreams);
+        self.count_close(down.listener);
         let newcomer = Newcomer {
             stream: down.stream,
             peer: down.peer,

@@ -24,7 +24,7 @@ impl<N: Net> Pump<N> {
             }
             self.cut_line();
             down.input.into_iter().chain(down.output).for_each(|buffer| self.pool.give(buffer));
-            self.stats.sub(Counter::Downstreams);
+            self.count_close(down.listener);
             if let (true, Some(clients)) = (down.counted, &self.settings.clients) {
                 clients.leave(down.peer);
             }
@@ -52,7 +52,7 @@ impl<N: Net> Pump<N> {
             self.tell_of(&carried, &self.flights[key].exchange);
         }
         self.flights.vacate(key);
-        self.stats.sub(Counter::Flights);
+        self.count_landing(place);
         self.table.pool(pool).end_request(self.worker);
         self.leave_generation(place);
         // A backend that answered early still waits for the rest of the request.

@@ -136,7 +136,7 @@ impl<N: Net> Pump<N> {
         let client = pool.affinity().map(|_| hash::hash_address(self.downstreams[key].peer));
         let remembered = || pool.affinity()?.get(client?, self.now);
         let belongs = |&id: &BackendId| self.table.backend(id).serves(pool.id());
-        self.stats.add(Counter::Flights, 1);
+        self.count_flight(place);
         self.flights.insert(Flight {
             whole: exchange.request_done(),
             exchange,

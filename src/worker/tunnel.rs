@@ -180,6 +180,7 @@ impl<N: Net> Pump<N> {
     /// One line at debug for each.
     pub(super) fn tell_of(&self, carried: &Carried, exchange: &Exchange) {
         let lasted = self.now - carried.began;
+        self.stats.add(Counter::TunnelsEnded, 1);
         self.stats.add(Counter::TunnelMillis, lasted);
         let cause = match carried.cause {
             Some(cause) => cause.code(),

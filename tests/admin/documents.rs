@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use evenkeel::exchange::cause::CODES;
 
 use super::Admin;
+use super::gauges::routed;
 use super::metrics::{names, scrape};
 use crate::support::process::{evenkeel, output_of};
 use crate::support::{Backend, get};
@@ -14,10 +15,11 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(whole).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Every word of a text that begins like one of our metrics.
+/// Every word of a text that begins like the name of a metric.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    words.filter(|word| word.starts_with("evenkeel_")).map(str::to_owned).collect()
+    let named = |word: &&str| word.starts_with("evenkeel_") || word.starts_with("process_");
+    words.filter(named).map(str::to_owned).collect()
 }
 
 #[test]
@@ -78,7 +80,7 @@ fn the_grafana_dashboard_is_json_and_its_metrics_exist() {
         assert!(any && !targets.is_empty(), "{} asks for nothing of ours", panel["title"]);
     }
     let backend = Backend::named("a");
-    let admin = Admin::start(&["--backends", &backend.url()]);
+    let admin = Admin::start_with_file(&routed("web", &backend, &backend.url()));
     get(admin.balancer.address, "/").expect("a response");
     let samples: BTreeSet<String> =
         scrape(&admin).keys().map(|name| name.split('{').next().unwrap_or(name).to_owned()).collect();

@@ -9,7 +9,7 @@ use super::Admin;
 use crate::support::{Backend, Client, Port, SOON, eventually, get, list};
 
 /// The value of every sample, by name and labels.
-type Samples = BTreeMap<String, f64>;
+pub(crate) type Samples = BTreeMap<String, f64>;
 
 fn samples(text: &str) -> Samples {
     let lines = text.lines().filter(|line| !line.starts_with('#'));

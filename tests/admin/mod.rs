@@ -14,6 +14,7 @@ use crate::support::{Backend, Client, Evenkeel, Response, SOON, eventually};
 mod browser;
 mod commands;
 mod documents;
+mod gauges;
 mod manners;
 mod metrics;
 mod page;
@@ -43,12 +44,12 @@ struct File(PathBuf);
 
 impl File {
     /// One with an admin listener on a free loopback port.
-    fn with_admin(token: Option<&str>) -> Self {
+    fn with_admin(token: Option<&str>, rest: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("evenkeel-admin-{}-{}.toml", std::process::id(), NEXT.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
         let token = token.map(|token| format!("token = \"{token}\"\n")).unwrap_or_default();
-        std::fs::write(&path, format!("[admin]\naddress = \"127.0.0.1:0\"\n{token}")).expect("a file");
+        std::fs::write(&path, format!("[admin]\naddress = \"127.0.0.1:0\"\n{token}{rest}")).expect("a file");
         Self(path)
     }
 }
@@ -62,20 +63,29 @@ impl Drop for File {
 impl Admin {
     #[track_caller]
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::run(arguments, None)
+        Self::run(arguments, None, "")
     }
 
     /// One that asks for a token.
     #[track_caller]
     pub(crate) fn start_with_token(arguments: &[&str], token: &str) -> Self {
-        Self::run(arguments, Some(token))
+        Self::run(arguments, Some(token), "")
+    }
+
+    /// One whose file says more.
+    #[track_caller]
+    pub(crate) fn start_with_file(rest: &str) -> Self {
+        Self::run(&[], None, rest)
     }
 
     #[track_caller]
-    fn run(arguments: &[&str], token: Option<&str>) -> Self {
+    fn run(arguments: &[&str], token: Option<&str>, rest: &str) -> Self {
         let mut command = evenkeel();
-        let file = File::with_admin(token);
-        command.arg("--config").arg(&file.0).args(["--listen", "127.0.0.1:0"]).args(arguments);
+        let file = File::with_admin(token, rest);
+        command.arg("--config").arg(&file.0).args(arguments);
+        if !rest.contains("[[listener]]") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let balancer = Evenkeel::run(command);
         let mut address = None;
         eventually(SOON, "the line that names the admin listener", || {

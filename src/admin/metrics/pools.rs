@@ -64,7 +64,11 @@ pub(super) fn pools(text: &mut Text, sources: &Sources, table: &Table) {
 fn pool_gauges(text: &mut Text, sources: &Sources, table: &Table) {
     let now = sources.now();
     let eligible = |pool: &Pool| pool.members().iter().filter(|&&id| table.backend(id).is_eligible()).count();
-    let gauges: [PoolGauge<'_>; 5] = [
+    let gauges: [PoolGauge<'_>; 6] = [
+        (
+            family("evenkeel_pool_in_flight", Kind::Gauge, "Requests in flight, those that wait included."),
+            &|pool| pool.unfinished() as i64,
+        ),
         (family("evenkeel_pool_queue_length", Kind::Gauge, "Requests that wait for a backend."), &|pool| {
             i64::from(pool.waiting().len())
         }),

@@ -1,0 +1,90 @@
+//! What is told of each listener, and of each route.
+
+use std::sync::Arc;
+
+use super::{by_class, family, in_unit};
+use crate::admin::exposition::{Family, Kind, Samples, Text, labels};
+use crate::exchange::cause::CODES;
+use crate::stats::traffic::{Counted, Sum};
+
+type Count = (Family, fn(&Sum) -> u64);
+
+struct Seen {
+    labels: String,
+    sum: Sum,
+}
+
+fn seen(all: &[Arc<Counted>], label: &str) -> Vec<Seen> {
+    let one = |one: &Arc<Counted>| Seen { labels: labels(&[(label, one.name())]), sum: one.sum() };
+    all.iter().map(one).collect()
+}
+
+fn each(text: &mut Text, all: &[Seen], family: &Family, add: impl Fn(&mut Samples<'_>, &Seen)) {
+    let mut samples = text.family(family);
+    all.iter().for_each(|seen| add(&mut samples, seen));
+}
+
+fn counts(text: &mut Text, all: &[Seen], counts: &[Count]) {
+    for (family, count) in counts {
+        each(text, all, family, |samples, seen| {
+            samples.add(&seen.labels, count(&seen.sum));
+        });
+    }
+}
+
+const LISTENER: [Count; 6] = {
+    use Kind::{Counter as C, Gauge as G};
+    [
+        (family("evenkeel_listener_connections", C, "Client connections accepted."), |sum| sum.connections),
+        (family("evenkeel_listener_open_connections", G, "Client connections open."), |sum| sum.open),
+        (family("evenkeel_listener_in_flight", G, "Exchanges in flight."), |sum| sum.in_flight),
+        (family("evenkeel_listener_retries", C, "Requests sent again."), |sum| sum.retries),
+        (in_unit("evenkeel_listener_received_bytes", C, "bytes", "Bytes that clients sent."), |sum| {
+            sum.bytes_in
+        }),
+        (in_unit("evenkeel_listener_sent_bytes", C, "bytes", "Bytes sent to clients."), |sum| sum.bytes_out),
+    ]
+};
+
+pub(super) fn listeners(text: &mut Text, all: &[Arc<Counted>]) {
+    let all = seen(all, "listener");
+    counts(text, &all, &LISTENER);
+    let requests =
+        family("evenkeel_listener_requests", Kind::Counter, "Requests answered, by class of status.");
+    each(text, &all, &requests, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
+    let help = "Exchanges and connections that ended other than well, by cause.";
+    each(text, &all, &family("evenkeel_listener_failures", Kind::Counter, help), |samples, seen| {
+        for (code, count) in CODES.iter().zip(seen.sum.causes) {
+            samples.add_by(&seen.labels, "cause", code, count);
+        }
+    });
+}
+
+const ROUTE: [Count; 4] = {
+    use Kind::{Counter as C, Gauge as G};
+    [
+        (family("evenkeel_route_in_flight", G, "Exchanges in flight."), |sum| sum.in_flight),
+        (family("evenkeel_route_retries", C, "Requests sent again."), |sum| sum.retries),
+        (in_unit("evenkeel_route_received_bytes", C, "bytes", "Bytes that clients sent."), |sum| {
+            sum.bytes_in
+        }),
+        (in_unit("evenkeel_route_sent_bytes", C, "bytes", "Bytes sent to clients."), |sum| sum.bytes_out),
+    ]
+};
+
+pub(super) fn routes(text: &mut Text, all: &[Arc<Counted>]) {
+    let all = seen(all, "route");
+    counts(text, &all, &ROUTE);
+    let requests = family("evenkeel_route_requests", Kind::Counter, "Requests answered, by class of status.");
+    each(text, &all, &requests, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
+    let help = "Exchanges that ended other than well, by cause.";
+    each(text, &all, &family("evenkeel_route_failures", Kind::Counter, help), |samples, seen| {
+        // There may be hundreds of routes, most of which never met most of the causes.
+        for (code, count) in CODES.iter().zip(seen.sum.causes).filter(|&(_, count)| count > 0) {
+            samples.add_by(&seen.labels, "cause", code, count);
+        }
+    });
+    let help = "From a request's head to the last byte of its answer.";
+    let total = in_unit("evenkeel_route_total_seconds", Kind::Histogram, "seconds", help);
+    each(text, &all, &total, |samples, seen| samples.histogram(&seen.labels, &seen.sum.total));
+}

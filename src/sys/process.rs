@@ -1,0 +1,61 @@
+//! What this process takes of the machine, as the kernel sees it.
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Seconds of processor time that all threads have used so far.
+pub fn cpu_seconds() -> f64 {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
+
+/// Bytes in memory and bytes of address space; `None` where /proc does not say.
+pub fn memory() -> Option<(u64, u64)> {
+    sizes(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn sizes(status: &str) -> Option<(u64, u64)> {
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    Some((bytes("VmRSS")?, bytes("VmSize")?))
+}
+
+/// Descriptors open now; `None` where /proc does not say.
+pub fn open_descriptors() -> Option<u64> {
+    let count = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    // The one that the list is read from is no more.
+    Some(count.saturating_sub(1))
+}
+
+/// Descriptors that may be open; `None`: any number.
+pub fn most_descriptors() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_from_what_the_kernel_writes() {
+        let status = "Name:\tevenkeel\nVmPeak:\t  200 kB\nVmSize:\t  150 kB\nVmRSS:\t   12 kB\nThreads:\t3\n";
+        assert_eq!(sizes(status), Some((12 * 1024, 150 * 1024)));
+        assert_eq!(sizes("VmSize:\t1 kB\nVmRSS:\tmuch\n"), None);
+        assert_eq!(sizes(""), None);
+    }
+
+    #[test]
+    fn this_process_has_used_time_and_memory() {
+        let before = cpu_seconds();
+        let (resident, all) = memory().expect("/proc");
+        assert!(resident > 100_000 && all >= resident);
+        let files: Vec<_> = (0..50).map(|_| fs::File::open("/proc/self/status").expect("open")).collect();
+        assert!(open_descriptors().expect("/proc") >= files.len() as u64);
+        assert!(cpu_seconds() >= before && before > 0.0);
+    }
+}

@@ -1,0 +1,198 @@
+//! What is open, held and in flight at a moment, of listeners, routes and workers; and what ended badly there.
+
+use std::fs::OpenOptions;
+use std::net::Shutdown;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::metrics::{Samples, scrape};
+use super::{Admin, gated};
+use crate::layer4::Server;
+use crate::support::{Backend, Client, Port, SOON, eventually, get};
+
+/// Waits until a sample has a value.
+#[track_caller]
+fn wait(admin: &Admin, name: &str, value: f64) {
+    let what = format!("{name} {value}");
+    eventually(SOON, &what, || scrape(admin).get(name) == Some(&value));
+}
+
+/// All samples of that name, whatever their labels, added up.
+fn sum(samples: &Samples, name: &str) -> f64 {
+    let of_name = samples.iter().filter(|(key, _)| key.split('{').next() == Some(name));
+    of_name.map(|(_, value)| value).sum()
+}
+
+/// The end of a file: a listener of that name, whose route to `/slow` leads to one pool and all else to another.
+pub(crate) fn routed(listener: &str, slow: &Backend, fast: &str) -> String {
+    format!(
+        "[[listener]]\nname = \"{listener}\"\naddress = \"127.0.0.1:0\"\npool = \"fast\"\n\
+         [[listener.route]]\nname = \"slow\"\npath_prefix = \"/slow\"\npool = \"slow\"\n\
+         [[pool]]\nname = \"slow\"\nejection = {{ max_fails = 0, fail_rate = 0 }}\nretry = {{ retries = 2 }}\n\
+         [[pool.backend]]\nurl = \"{}\"\n\
+         [[pool]]\nname = \"fast\"\n[[pool.backend]]\nurl = \"{fast}\"\n",
+        slow.url()
+    )
+}
+
+#[test]
+fn what_is_open_and_in_flight_is_told_and_a_renamed_listener_keeps_it() {
+    let (slow, gate) = gated();
+    let fast = Backend::named("fast");
+    let admin = Admin::start_with_file(&routed("web", &slow, &fast.url()));
+    let mut clients: Vec<_> = (0..5).map(|_| Client::connect(admin.balancer.address)).collect();
+    for client in &mut clients {
+        client.get("/").expect("a response");
+    }
+    wait(&admin, "evenkeel_listener_open_connections{listener=\"web\"}", 5.0);
+    clients[0].send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+    let (_, _, framing) = clients[0].head().expect("the head of the answer");
+    for of in ["listener_in_flight{listener=\"web\"}", "pool_in_flight{pool=\"slow\"}"] {
+        wait(&admin, &format!("evenkeel_{of}"), 1.0);
+    }
+    let found = scrape(&admin);
+    let route = found.keys().find(|name| name.starts_with("evenkeel_route_in_flight{")).expect("a route");
+    let route = route.trim_start_matches("evenkeel_route_in_flight").to_owned();
+    assert_eq!(found[&format!("evenkeel_route_in_flight{route}")], 1.0);
+    assert_eq!(found[&format!("evenkeel_route_total_seconds_count{route}")], 0.0);
+    let text = std::fs::read_to_string(admin.file()).expect("its file");
+    std::fs::write(admin.file(), text.replace("\"web\"", "\"www\"")).expect("write");
+    assert_eq!(admin.post("/api/reload", "").0, 200);
+    wait(&admin, "evenkeel_listener_open_connections{listener=\"www\"}", 5.0);
+    gate.send(()).expect("the backend waits");
+    clients[0].body(framing, &mut Default::default()).expect("the rest of the answer");
+    wait(&admin, "evenkeel_listener_in_flight{listener=\"www\"}", 0.0);
+    let found = scrape(&admin);
+    assert_eq!(found[&format!("evenkeel_route_in_flight{route}")], 0.0);
+    assert_eq!(found[&format!("evenkeel_route_total_seconds_count{route}")], 1.0);
+    assert_eq!(found["evenkeel_pool_in_flight{pool=\"slow\"}"], 0.0);
+    drop(clients);
+    wait(&admin, "evenkeel_listener_open_connections{listener=\"www\"}", 0.0);
+    let told = &admin.json("/api/status")["listeners"][0];
+    assert_eq!(
+        (&told["accepted"], &told["connections"], &told["in_flight"]),
+        (&5.into(), &0.into(), &0.into())
+    );
+}
+
+#[test]
+fn failures_and_retries_are_told_of_the_listener_and_the_route() {
+    let bad = Backend::start(|_, reply| {
+        reply.close();
+        Ok(())
+    });
+    let admin = Admin::start_with_file(&routed("web", &bad, &Port::reserve().url()));
+    assert_eq!(get(admin.balancer.address, "/slow").expect("a response").status, 502);
+    let refused = Client::connect(admin.balancer.address).exchange("GET", "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(refused.expect("a response").status, 400);
+    let found = scrape(&admin);
+    let listener = |cause: &str| {
+        found[&format!("evenkeel_listener_failures_total{{listener=\"web\",cause=\"{cause}\"}}")]
+    };
+    assert_eq!((listener("no-response"), listener("bad-request"), listener("no-route")), (1.0, 1.0, 0.0));
+    assert_eq!(sum(&found, "evenkeel_route_failures_total"), 1.0, "a bad request takes no route");
+    assert_eq!(found["evenkeel_listener_retries_total{listener=\"web\"}"], 2.0);
+    assert_eq!(sum(&found, "evenkeel_route_retries_total"), 2.0);
+    assert_eq!(admin.json("/api/status")["listeners"][0]["errors"]["no-response"], 1);
+}
+
+#[test]
+fn buffers_and_pipes_are_told_while_a_client_keeps_its_answer_waiting() {
+    let large = vec![b'x'; 1024 * 1024];
+    let backend = Backend::start(move |request, reply| {
+        let sized = request.target == "/sized";
+        let framing = if sized { "Content-Length: 67108864" } else { "Transfer-Encoding: chunked" };
+        reply.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"))?;
+        for _ in 0..64 {
+            if sized {
+                reply.send(&large)?;
+            } else {
+                reply.send(["100000\r\n".as_bytes(), &large, b"\r\n"].concat())?;
+            }
+        }
+        reply.send(if sized { "" } else { "0\r\n\r\n" })
+    });
+    let admin = Admin::start(&["--workers", "1", "--backends", &backend.url()]);
+    let worker = |name: &str| format!("evenkeel_worker_{name}{{worker=\"0\"}}");
+    let (buffers, bytes) = (worker("buffers_lent"), worker("buffers_lent_bytes"));
+    wait(&admin, &buffers, 0.0);
+    let chunked = Client::connect(admin.balancer.address);
+    chunked.send("GET /chunked HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+    wait(&admin, &buffers, 1.0);
+    assert!(scrape(&admin)[&bytes] > 4_000.0);
+    let sized = Client::connect(admin.balancer.address);
+    sized.send("GET /sized HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+    wait(&admin, &worker("pipes_lent"), 1.0);
+    drop((chunked, sized));
+    for (name, none) in [(&buffers, 0.0), (&bytes, 0.0), (&worker("pipes_lent"), 0.0)] {
+        wait(&admin, name, none);
+    }
+    assert!(scrape(&admin)[&worker("buffers_spare_bytes")] > 4_000.0);
+}
+
+#[test]
+fn tunnels_are_told_with_how_long_they_lasted() {
+    let server = Server::echo();
+    let admin = Admin::start(&["--mode", "tcp", "--workers", "1", "--backends", &server.url()]);
+    let worker = |name: &str| format!("evenkeel_worker_{name}{{worker=\"0\"}}");
+    let mut client = Client::connect(admin.balancer.address);
+    client.send("hello").expect("send");
+    client.expect_bytes(b"hello");
+    wait(&admin, &worker("tunnels_total"), 1.0);
+    let begun = Instant::now();
+    eventually(SOON, "a while", || begun.elapsed() > Duration::from_millis(60));
+    assert_eq!(scrape(&admin)[&worker("tunnel_seconds_count")], 0.0);
+    client.stream().shutdown(Shutdown::Write).expect("shut down");
+    wait(&admin, &worker("tunnel_seconds_count"), 1.0);
+    let lasted = scrape(&admin)[&worker("tunnel_seconds_sum")];
+    assert!((0.06..60.0).contains(&lasted), "{lasted}");
+}
+
+#[test]
+fn lines_that_the_access_log_lost_are_told() {
+    let backend = Backend::named("a");
+    let pipe = std::env::temp_dir().join(format!("evenkeel-gauges-{}", std::process::id()));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let unread = OpenOptions::new().read(true).write(true).open(&pipe).expect("the pipe");
+    let log = pipe.display().to_string();
+    let admin = Admin::start(&["--workers", "1", "--access-log", &log, "--backends", &backend.url()]);
+    std::fs::remove_file(&pipe).expect("remove the pipe");
+    let lost = "evenkeel_worker_access_log_lost_total{worker=\"0\"}";
+    assert_eq!(scrape(&admin)[lost], 0.0);
+    let mut client = Client::connect(admin.balancer.address);
+    let fields = format!("User-Agent: {}\r\n", "u".repeat(6_000));
+    eventually(SOON, "lines are lost", || {
+        (0..100).for_each(|_| assert_eq!(client.get_with("/", &fields).expect("a response").status, 200));
+        scrape(&admin)[lost] > 0.0
+    });
+    drop(unread);
+}
+
+#[test]
+fn the_process_is_told_as_the_kernel_sees_it() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let proc =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", admin.balancer.id())).expect("/proc");
+    let before = scrape(&admin);
+    let clients: Vec<_> = (0..40).map(|_| Client::connect(admin.balancer.address)).collect();
+    eventually(SOON, "their descriptors", || {
+        scrape(&admin)["process_open_fds"] >= before["process_open_fds"] + 40.0
+    });
+    drop(clients);
+    let found = scrape(&admin);
+    let limits = proc("limits");
+    let most = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    let soft = most.split_whitespace().nth(3).expect("a number");
+    assert_eq!(Ok(found["process_max_fds"]), soft.parse());
+    let status = proc("status");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let kib: f64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    let share = found["process_resident_memory_bytes"] / (kib * 1024.0);
+    assert!((0.5..2.0).contains(&share), "{share}");
+    assert!(found["process_virtual_memory_bytes"] > found["process_resident_memory_bytes"]);
+    assert!((0.0..60.0).contains(&found["process_cpu_seconds_total"]));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let age = now.as_secs_f64() - found["process_start_time_seconds"];
+    assert!((0.0..60.0).contains(&age), "{age}");
+}
