@@ -16,6 +16,7 @@ use super::history::{History, unix};
 use super::seats::Seats;
 use crate::limits;
 use crate::proto::h1::response::Connection;
+use crate::sys::priority;
 
 /// A connection's stack: what it writes is on the heap; this leaves room for unoptimised builds.
 const STACK: usize = 512 * 1024;
@@ -57,14 +58,28 @@ pub fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<Thread>
     let site = Arc::new(Site { history: History::new(&sources), sources, local, began });
     let mut thread = Thread { address, listener, stopped, seats, threads: Vec::new() };
     let (sampled, stopped) = (Arc::clone(&site), Arc::clone(&thread.stopped));
-    let sample = move || sampled.history.run(&sampled.sources, &stopped);
+    let sample = move || {
+        make_way();
+        sampled.history.run(&sampled.sources, &stopped);
+    };
     thread.threads.push(thread::Builder::new().name("samples".into()).spawn(sample)?);
     let (listener, stopped) = (Arc::clone(&thread.listener), Arc::clone(&thread.stopped));
     let seats = Arc::clone(&thread.seats);
-    let accept = move || accept(&listener, &site, &seats, &stopped);
+    let accept = move || {
+        make_way();
+        accept(&listener, &site, &seats, &stopped);
+    };
     thread.threads.push(thread::Builder::new().name("admin".into()).spawn(accept)?);
     log::info!("status, metrics and commands on http://{address}/");
     Ok(thread)
+}
+
+/// Requests come first: what is told here of a thousand backends takes a core for several milliseconds. Threads that
+/// this one starts make way as well.
+fn make_way() {
+    if let Err(error) = priority::lower() {
+        log::warn!("the admin listener's threads have the priority of the workers: {error}");
+    }
 }
 
 fn accept(listener: &TcpListener, site: &Arc<Site>, seats: &Arc<Seats>, stopped: &AtomicBool) {
@@ -91,7 +106,7 @@ fn begin(id: u64, stream: TcpStream, site: &Arc<Site>, seats: &Arc<Seats>) {
     let _ = thread::Builder::new().name("admin".into()).stack_size(STACK).spawn(serve);
 }
 
-/// Everybody is being answered. The little that is written fits any socket, so that it does not wait.
+/// All answers are being made. The little that is written fits any socket, so that it does not wait.
 fn turn_away(mut stream: &TcpStream) {
     let answer = Answer::error(503, "too many connections to the admin listener; try again");
     let mut out = Vec::new();

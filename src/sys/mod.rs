@@ -1,7 +1,8 @@
-//! The operating system: sockets and cores.
+//! The operating system: sockets, cores, processes.
 
 pub mod alarm;
 pub mod cores;
 pub mod descriptors;
+pub mod priority;
 pub mod process;
 pub mod socket;

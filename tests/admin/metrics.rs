@@ -158,6 +158,10 @@ fn a_scrape_of_a_thousand_backends_takes_milliseconds_and_no_worker() {
     }
     // Two workers woken by twenty scrapes would be forty.
     assert!(worker_time(&admin) - before < 10, "the workers were woken");
+    let (workers, own) = (nice(&admin, "worker-"), nice(&admin, "admin"));
+    assert!(workers.len() == 2 && !own.is_empty());
+    assert!(own.iter().all(|own| *own >= (workers[0] + 10).min(19)), "{own:?} beside {workers:?}");
+    assert_eq!(nice(&admin, "samples")[0], own[0]);
     times.sort_unstable();
     // An unoptimised build on a busy machine; optimised it is a few milliseconds.
     assert!(times[0] < Duration::from_millis(500), "{times:?}");
@@ -173,6 +177,19 @@ fn worker_time(admin: &Admin) -> u64 {
         name.starts_with("worker-").then(|| count.trim().parse::<u64>().ok())?
     };
     tasks.flatten().filter_map(|task| switches(task.path())).sum()
+}
+
+/// How much the threads of that name make way for others.
+fn nice(admin: &Admin, name: &str) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", admin.balancer.id())).expect("tasks");
+    let nice = |path: std::path::PathBuf| {
+        let own = std::fs::read_to_string(path.join("comm")).ok()?;
+        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+        // The name may hold anything; proc(5) counts from there.
+        let field = stat.rsplit_once(')')?.1.split_whitespace().nth(16)?;
+        own.starts_with(name).then(|| field.parse().ok())?
+    };
+    tasks.flatten().filter_map(|task| nice(task.path())).collect()
 }
 
 #[test]
