@@ -22,7 +22,6 @@ pub(super) fn serve(stream: TcpStream, seat: &Seat, site: &Site) {
     loop {
         seat.waits(Some(Instant::now()));
         let next = connection.next_request();
-        seat.waits(None);
         let (asked, after) = match next {
             Ok(next) => next,
             Err(End::Gone) => return,
@@ -33,9 +32,12 @@ pub(super) fn serve(stream: TcpStream, seat: &Seat, site: &Site) {
                 return;
             }
         };
+        seat.waits(None);
         let draining = (site.sources.draining)();
         let after = if draining { After::Close } else { after };
         let answer = routes::answer(&asked, site);
+        // One that does not read what it asked for makes room as well.
+        seat.waits(Some(Instant::now()));
         if !connection.send(&answer, asked.method == "HEAD", after) {
             return;
         }

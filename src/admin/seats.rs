@@ -1,5 +1,5 @@
-//! How many may be served at once. When all seats are taken, whoever has kept one longest without having asked for
-//! anything yet gives it up: a slow client holds up nobody.
+//! How many may be served at once. When all seats are taken, whoever has kept one waiting longest, for a request or with
+//! an answer that it does not read, gives it up: a slow client holds up nobody.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub(super) struct Seats {
 struct Taken {
     id: u64,
     stream: TcpStream,
-    /// Since when it has waited for a request, or for the rest of one.
+    /// Since when its client has been waited for.
     waits: Option<Instant>,
 }
 
@@ -37,7 +37,7 @@ impl Seats {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A seat for this stream, whose number is not in use; `None` when everybody is being answered.
+    /// A seat for this stream, whose number is not in use; `None` when all answers are being made.
     pub(super) fn take(self: &Arc<Self>, id: u64, stream: &TcpStream, now: Instant) -> Option<Seat> {
         let stream = stream.try_clone().ok()?;
         let mut taken = self.taken();
@@ -63,7 +63,7 @@ fn end(stream: &TcpStream) {
 }
 
 impl Seat {
-    /// Says since when the client keeps it for nothing; `None`: it is being answered.
+    /// Says since when the client keeps it waiting; `None`: its answer is being made.
     pub(super) fn waits(&self, since: Option<Instant>) {
         if let Some(seat) = self.seats.taken().iter_mut().find(|seat| seat.id == self.id) {
             seat.waits = since;

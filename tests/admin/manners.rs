@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use evenkeel::limits;
+
 use super::Admin;
 use crate::support::{Backend, Client, SOON, Split, eventually};
 
@@ -103,6 +105,24 @@ fn slow_clients_hold_up_nobody() {
     assert_eq!(slow[0].read(&mut [0; 16]).expect("the oldest is closed"), 0);
     let threads = || std::fs::read_dir(format!("/proc/{}/task", admin.balancer.id())).expect("tasks").count();
     eventually(SOON, "few threads", || threads() < 60);
+}
+
+#[test]
+fn clients_that_do_not_read_hold_up_nobody() {
+    let urls: Vec<String> = (0..1_000).map(|i| format!("127.1.{}.{}:9", i / 250, i % 250 + 1)).collect();
+    let admin = Admin::start(&["--health-check", "none", "--backends", &urls.join(",")]);
+    let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(8);
+    let deaf: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(admin.address).expect("connect");
+            stream.write_all(ask.as_bytes()).expect("write");
+            stream
+        })
+        .collect();
+    // Less than the time after which an answer that is not read is given up anyway.
+    let patience = limits::ADMIN_TIMEOUT * 8 / 10;
+    eventually(patience, "somebody else is answered", || admin.get("/livez").status == 200);
+    drop(deaf);
 }
 
 #[test]
