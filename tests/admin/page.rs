@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::Admin;
@@ -116,6 +117,57 @@ fn it_can_be_read_on_a_phone_in_the_dark_and_reached_by_tab_alone() {
 }
 
 #[test]
+fn of_many_backends_those_that_are_not_up_come_first_and_the_filter_finds_the_others() {
+    let urls: Vec<String> = (0..600).map(|i| format!("127.1.{}.{}:9", i / 250, i % 250 + 1)).collect();
+    let admin = Admin::start(&["--health-check", "none", "--backends", &urls.join(",")]);
+    let Some(mut browser) = open(&admin, "many") else { return };
+    browser.look(1100, 900, "light");
+    let rows = "document.querySelectorAll('.backends tbody tr')";
+    browser.wait("a row for as many as there is room for", &format!("{rows}.length === 250"));
+    browser.wait("the others", "document.querySelector('.more').textContent.startsWith('350 more')");
+    let last = urls.last().expect("one");
+    assert_eq!(admin.post(&format!("/api/backends/default/{last}/disable"), "").0, 200);
+    browser.wait("the one that needs a look", &format!("{rows}[0].dataset.key === '{last}'"));
+    browser.eval("document.querySelector('#filter').focus()");
+    browser.type_in("1.1.7:");
+    browser.wait(
+        "what was looked for",
+        &format!("{rows}.length === 1 && {rows}[0].dataset.key === '127.1.1.7:9'"),
+    );
+    assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth"), true, "it is too wide");
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
+fn where_a_pointer_rests_on_a_chart_the_legend_says_what_was_then() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let Some(mut browser) = open(&admin, "pointer") else { return };
+    browser.look(1100, 900, "light");
+    let value = "document.querySelector('.key.requests b').textContent";
+    let mut client = Client::connect(admin.balancer.address);
+    let drawn = format!("{value} !== '0' && {value} !== ''");
+    eventually(SOON, "requests in the legend", || {
+        (0..50).for_each(|_| assert_eq!(client.get("/").expect("a response").status, 200));
+        browser.try_eval(&drawn) == Ok(json!(true))
+    });
+    browser.wait("a second without any", &format!("{value} === '0'"));
+    let place = "(() => { const box = document.querySelector('#rates').getBoundingClientRect(), \
+                 d = document.querySelector('#rates path.requests').getAttribute('d'), \
+                 spots = [...d.matchAll(/[ML]([\\d.]+) ([\\d.]+)/g)].map((m) => [+m[1], +m[2]]), \
+                 top = spots.reduce((best, spot) => (spot[1] < best[1] ? spot : best)); \
+                 return [box.x + top[0], box.y + top[1]]; })()";
+    let place = browser.eval(place);
+    let moved = json!({ "type": "mouseMoved", "x": place[0], "y": place[1] });
+    browser.call("Input.dispatchMouseEvent", moved);
+    browser.wait("what was then", &drawn);
+    browser.wait("a line there", "document.querySelector('#rates .at') !== null");
+    browser.call("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": 1, "y": 1 }));
+    browser.wait("now again", &format!("{value} === '0' && !document.querySelector('#rates .at')"));
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
 fn it_asks_for_the_token_and_says_when_it_has_lost_contact() {
     let backend = Backend::named("a");
     let admin = Admin::start_with_token(&["--backends", &backend.url()], "sesame");
@@ -139,13 +191,17 @@ fn it_asks_for_the_token_and_says_when_it_has_lost_contact() {
     browser.call("Page.reload", json!({}));
     browser.wait("it is kept", "document.querySelector('.backends tbody tr') !== null");
     assert_eq!(browser.eval("document.querySelector('#lost').hidden"), true);
-    drop(admin);
-    browser.wait(
-        "it is said",
-        "document.querySelector('#lost').textContent.startsWith('No contact with Evenkeel since ')",
-    );
-    assert_eq!(browser.eval("document.querySelector('#lost').hidden"), false);
+    let lost = "!document.querySelector('#lost').hidden \
+                && document.querySelector('#lost').textContent.startsWith('No contact with Evenkeel since ')";
+    admin.balancer.signal(Signal::STOP);
+    browser.wait("it is said of one that does not answer", lost);
     browser.wait("the state", "document.querySelector('#state').textContent === 'no contact'");
+    admin.balancer.signal(Signal::CONT);
+    browser.wait("contact", "document.querySelector('#lost').hidden");
+    browser.wait("it is said", "document.querySelector('#said').textContent === 'Contact is back.'");
+    browser.wait("the state", "document.querySelector('#state').textContent === 'ready'");
+    drop(admin);
+    browser.wait("it is said of one that is gone", lost);
     assert_eq!(browser.complaints, [""; 0]);
 }
 

@@ -3,7 +3,7 @@ const POLL_MS = 1000, PATIENCE_MS = 4000, POINTS = 300, ROWS = 250, TOKEN = "eve
 const $ = (id) => document.getElementById(id);
 const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
-let points = [], lastGood = null, lostSince = null, seen = new Map(), locked = false, timer = 0;
+let points = [], latest = null, lastGood = null, lostSince = null, seen = new Map(), locked = false, timer = 0;
 
 /* Numbers as people read them. */
 const whole = (n) => Math.round(n).toLocaleString("en");
@@ -69,9 +69,10 @@ async function poll() {
   try {
     const stale = !lastGood || Date.now() - lastGood > 3 * POLL_MS;
     const status = await ask("/api/status");
-    if (stale) points = await ask("/api/history");
     const newest = points.at(-1);
-    if (status.last && (!newest || status.last.time > newest.time)) points.push(status.last);
+    // What was slow to come is not drawn as a straight line.
+    if (stale || !newest || (status.last && status.last.time - newest.time > 1.5)) points = await ask("/api/history");
+    if (status.last && status.last.time > (points.at(-1)?.time ?? 0)) points.push(status.last);
     points = points.slice(-POINTS);
     found();
     draw(status);
@@ -112,6 +113,7 @@ function pill(text, good) {
 }
 
 function draw(status) {
+  latest = status;
   const { process, workers } = status, sum = (name) => workers.reduce((all, worker) => all + worker[name], 0);
   pill(process.draining ? "draining" : process.ready ? "ready" : `not ready: ${process.reasons.join("; ")}`, process.ready);
   set($("process"), `version ${process.version}, process ${process.pid}, up ${span(process.uptime_seconds)}`);
@@ -121,45 +123,77 @@ function draw(status) {
   set($("p99"), time(status.latency?.p99_ms));
   set($("flights"), whole(sum("in_flight")));
   set($("connections"), whole(sum("connections")));
-  set($("failures"), rate(points.at(-1)?.failures ?? 0));
-  chart($("rates"), [["requests", "requests"], ["failures", "failed"]], rate, "requests per second");
-  chart($("latencies"), [["p50_ms", "p50"], ["p90_ms", "p90"], ["p99_ms", "p99"]], time, "latency");
+  const failures = points.at(-1)?.failures ?? 0;
+  set($("failures"), rate(failures));
+  $("failures").parentNode.className = failures > 0 ? "some" : "";
+  drawCharts();
   drawWorkers(workers);
   drawErrors(status.errors);
   drawPools(status.pools);
 }
 
-/* Lines over time, drawn by hand. */
-function chart(svg, lines, label, what) {
-  const width = svg.clientWidth || 600, height = svg.clientHeight || 176, left = 4, top = 14, bottom = 18;
+/* Lines over time, drawn by hand. Where a pointer rests, the legend says what was then. */
+const CHARTS = [
+  { id: "rates", lines: [["requests", "requests"], ["failures", "failed"]], label: rate, what: "requests per second" },
+  { id: "latencies", lines: [["p50_ms", "p50"], ["p90_ms", "p90"], ["p99_ms", "p99"]], label: time, what: "latency" },
+];
+let pointed = null;
+
+function drawCharts() {
+  CHARTS.forEach(chart);
+}
+
+function chart({ id, lines, label, what }) {
+  const svg = $(id), width = svg.clientWidth || 600, height = svg.clientHeight || 192, left = 2, top = 16, bottom = 20;
   const end = points.at(-1)?.time ?? 0, shown = Math.min(POINTS, Math.max(60, end - (points[0]?.time ?? end))), begin = end - shown;
   const values = points.flatMap((point) => lines.map(([name]) => point[name] ?? 0));
   const most = Math.max(1e-9, ...values), scale = nice(most);
-  const x = (at) => left + ((at - begin) / shown) * (width - left), y = (value) => top + (1 - value / scale) * (height - top - bottom);
+  const x = (at) => left + ((at - begin) / shown) * (width - 2 * left), y = (value) => top + (1 - value / scale) * (height - top - bottom);
   const parts = [];
   for (const share of [0, 0.5, 1]) {
     const at = y(scale * share);
-    parts.push(`<line class="grid" x1="${left}" x2="${width}" y1="${at}" y2="${at}"/>`);
-    if (share) parts.push(`<text x="${left}" y="${at - 3}">${label(scale * share)}</text>`);
+    parts.push(`<line class="grid" x1="0" x2="${width}" y1="${at}" y2="${at}"/>`);
+    if (share) parts.push(`<text x="${left}" y="${at - 4}">${label(scale * share)}</text>`);
   }
   for (const share of [0.8, 0.4]) parts.push(`<text x="${x(end - share * shown)}" y="${height - 4}" text-anchor="middle">${span(share * shown)} ago</text>`);
   parts.push(`<text x="${width}" y="${height - 4}" text-anchor="end">now</text>`);
-  for (const [name, style] of lines) {
-    let path = "", before = null;
-    for (const point of points) {
-      if (point[name] === null || point[name] === undefined) { before = null; continue; }
-      const gap = before === null || point.time - before > 5;
-      path += `${gap ? "M" : "L"}${x(point.time).toFixed(1)} ${y(point[name]).toFixed(1)}${gap ? "h.1" : ""}`;
-      before = point.time;
-    }
-    parts.push(`<path class="${style}" d="${path}"/>`);
-  }
+  lines.forEach(([name, style], i) => {
+    const runs = unbroken(name);
+    const line = (run) => run.map((point, j) => `${j ? "L" : "M"}${x(point.time).toFixed(1)} ${y(point[name]).toFixed(1)}`).join("") + (run.length === 1 ? "h.1" : "");
+    const under = (run) => `${line(run)}L${x(run.at(-1).time).toFixed(1)} ${y(0)}L${x(run[0].time).toFixed(1)} ${y(0)}Z`;
+    if (!i) parts.push(`<path class="under" d="${runs.map(under).join("")}"/>`);
+    // A line of nothing but zeros only hides the one below.
+    if (!i || points.some((point) => point[name] > 0)) parts.push(`<path class="${style}" d="${runs.map(line).join("")}"/>`);
+  });
+  const moment = pointed?.id === id ? begin + ((pointed.x - left) / (width - 2 * left)) * shown : null;
+  const there = moment === null ? points.at(-1) : points.reduce((best, point) => (Math.abs(point.time - moment) < Math.abs(best.time - moment) ? point : best), points[0]);
+  if (moment !== null && there) parts.push(`<line class="at" x1="${x(there.time)}" x2="${x(there.time)}" y1="${top}" y2="${y(0)}"/>`);
+  for (const [name, style] of lines) set(svg.parentNode.querySelector(`.key.${style} b`), label(there?.[name] ?? (name.endsWith("_ms") ? null : 0)));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   // Only numbers and words of ours are in it.
   svg.innerHTML = parts.join("");
   const last = points.at(-1);
   svg.setAttribute("aria-label", `${what} of the last ${span(shown)}; now ${lines.map(([name]) => `${name.replace("_ms", "")} ${label(last?.[name] ?? 0)}`).join(", ")}`);
 }
+
+/* The points that have such a value, in runs without a gap. */
+function unbroken(name) {
+  const runs = [];
+  let before = null;
+  for (const point of points) {
+    if (point[name] === null || point[name] === undefined) { before = null; continue; }
+    if (before === null || point.time - before > 5) runs.push([]);
+    runs.at(-1).push(point);
+    before = point.time;
+  }
+  return runs;
+}
+
+for (const { id } of CHARTS) {
+  $(id).addEventListener("pointermove", (event) => { pointed = { id, x: event.offsetX }; drawCharts(); });
+  $(id).addEventListener("pointerleave", () => { pointed = null; drawCharts(); });
+}
+addEventListener("resize", drawCharts);
 
 function nice(value) {
   const power = 10 ** Math.floor(Math.log10(value));
@@ -233,7 +267,8 @@ function drawPools(pools) {
       `queue ${pool.queue.length} of ${pool.queue.limit}`,
       `${whole(pool.budget.retries_left)} retries left`,
     ];
-    set(section.querySelector(".facts"), facts.join(" · "));
+    const places = section.querySelector(".facts");
+    facts.forEach((fact, i) => set(places.children[i] ?? places.appendChild(element("span")), fact));
     drawBackends(section, pool);
   }
   sections.forEach((section) => section.remove());
@@ -252,7 +287,10 @@ function poolSection(name) {
 function drawBackends(section, pool) {
   const wanted = $("filter").value.trim().toLowerCase();
   const matches = (backend) => !wanted || `${backend.id} ${backend.state}`.includes(wanted);
-  const found = pool.backends.filter(matches), shown = new Map(found.slice(0, ROWS).map((backend) => [backend.id, backend]));
+  let found = pool.backends.filter(matches);
+  // Where not all have room, those that need a look come first.
+  if (found.length > ROWS) found = [...found.filter((backend) => backend.state !== "up"), ...found.filter((backend) => backend.state === "up")];
+  const shown = new Map(found.slice(0, ROWS).map((backend) => [backend.id, backend]));
   const make = (id) => backendRow(pool.name, id);
   rows(section.querySelector("tbody"), [...shown.keys()], make, (row, id) => drawBackend(row, shown.get(id), pool.name));
   const more = section.querySelector(".more");
@@ -355,6 +393,6 @@ $("drain").addEventListener("click", () => confirmed(
     const answer = await send("/api/drain", null, $("drain"));
     if (answer) say(answer.done);
   }));
-$("filter").addEventListener("input", () => poll());
+$("filter").addEventListener("input", () => { if (latest) drawPools(latest.pools); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
 poll();
