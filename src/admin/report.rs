@@ -132,6 +132,8 @@ pub(super) struct BackendReport {
     failures: u64,
     retries: u64,
     answers: BTreeMap<&'static str, u64>,
+    /// Failures by cause.
+    errors: BTreeMap<&'static str, u64>,
     requests_per_second: f64,
     /// Of its pool's requests, in percent; `null` when there were none.
     share_percent: Option<f64>,
@@ -176,8 +178,7 @@ pub(super) fn report(site: &Site) -> Report {
     let reasons = readiness::reasons(sources, &table);
     let blocks = &sources.workers;
     let count = |counter| blocks.iter().map(|block| block.get(counter)).sum::<u64>();
-    let errors = CODES.iter().enumerate();
-    let errors = errors.map(|(i, &code)| (code, blocks.iter().map(|block| block.failures(i)).sum::<u64>()));
+    let failures = |code| blocks.iter().map(|block| block.failures(code)).sum::<u64>();
     let workers = workers(site, &view);
     Report {
         window_seconds: rounded(view.seconds),
@@ -194,7 +195,7 @@ pub(super) fn report(site: &Site) -> Report {
         latency: latency(&view.present.times_since(&view.earlier)),
         last: site.history.last(),
         counts: Counter::TOLD.iter().map(|&(name, counter)| (name, count(counter))).collect(),
-        errors: errors.filter(|&(_, n)| n > 0).collect(),
+        errors: by_cause((0..CODES.len()).map(failures)),
         listeners: (sources.listeners)().iter().map(|listener| listener_report(listener)).collect(),
         workers,
         pools: table
@@ -238,8 +239,12 @@ fn listener_report(listener: &Counted) -> Listener {
         bytes_in: sum.bytes_in,
         bytes_out: sum.bytes_out,
         answers: by_class(&sum.answers),
-        errors: CODES.iter().copied().zip(sum.causes).filter(|&(_, n)| n > 0).collect(),
+        errors: by_cause(sum.causes),
     }
+}
+
+fn by_cause(causes: impl IntoIterator<Item = u64>) -> BTreeMap<&'static str, u64> {
+    CODES.iter().copied().zip(causes).filter(|&(_, n)| n > 0).collect()
 }
 
 fn by_class(answers: &[u64]) -> BTreeMap<&'static str, u64> {
@@ -334,6 +339,7 @@ fn backend_report(view: &View<'_>, index: usize, number: BackendId, all: u64) ->
         failures: sum.failures,
         retries: sum.retries,
         answers: by_class(&sum.answers),
+        errors: by_cause(sum.causes),
         requests_per_second: rounded(recent as f64 / view.seconds),
         share_percent: (all > 0).then(|| rounded(recent as f64 * 100.0 / all as f64)),
         first_byte_mean_ms: (answered > 0).then(|| rounded(sum.first_byte_us as f64 / answered as f64 / 1e3)),

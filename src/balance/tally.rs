@@ -1,5 +1,6 @@
 //! What each worker has seen of a backend and of a pool: one writer a count, added up by whoever asks.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::histogram::Histogram;
@@ -38,6 +39,8 @@ pub struct Tally {
     bytes_received: AtomicU64,
     connects: AtomicU64,
     connect_failures: AtomicU64,
+    /// Not there before the first failure: most backends have none.
+    causes: OnceLock<Box<Causes>>,
 }
 
 const _: () =
@@ -52,6 +55,11 @@ impl Tally {
     /// Counts one that failed by the backend's fault.
     pub fn failure(&self) {
         add(&self.failures, 1);
+    }
+
+    /// Says why one failed, by the index of its cause.
+    pub fn failed_for(&self, cause: usize) {
+        add(&self.causes.get_or_init(Box::default).0[cause], 1);
     }
 
     /// Counts one that is no longer in flight, however it ended.
@@ -113,11 +121,14 @@ impl Tally {
         sum.bytes_received += self.bytes_received.load(Relaxed);
         sum.connects += self.connects.load(Relaxed);
         sum.connect_failures += self.connect_failures.load(Relaxed);
+        if let Some(causes) = self.causes.get() {
+            sum.causes.iter_mut().zip(&causes.0).for_each(|(sum, count)| *sum += count.load(Relaxed));
+        }
     }
 }
 
 /// What all workers have seen of a backend.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Sum {
     /// Requests sent, retries included.
     pub requests: u64,
@@ -139,6 +150,26 @@ pub struct Sum {
     pub connects: u64,
     /// Connections that could not be made.
     pub connect_failures: u64,
+    /// Those that failed by the backend's fault, by the index of the cause.
+    pub causes: [u64; CAUSES],
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self {
+            requests: 0,
+            failures: 0,
+            ended: 0,
+            retries: 0,
+            answers: [0; CLASSES.len()],
+            first_byte_us: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            connects: 0,
+            connect_failures: 0,
+            causes: [0; CAUSES],
+        }
+    }
 }
 
 impl Sum {

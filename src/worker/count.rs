@@ -5,6 +5,7 @@ use super::connection::Flight;
 use super::generation::Place;
 use super::pump::Pump;
 use crate::exchange::Cause;
+use crate::id::BackendId;
 use crate::slab::Key;
 use crate::stats::Counter;
 use crate::stats::traffic::Traffic;
@@ -211,6 +212,13 @@ impl<N: Net> Pump<N> {
             self.route(flight.place)
                 .into_iter()
                 .for_each(|route| route.by(self.worker).failed(cause.index()));
+        }
+    }
+
+    /// A backend failed for this cause.
+    pub(super) fn count_blame(&self, backend: BackendId, cause: Cause) {
+        if self.settings.measured {
+            self.table.backend(backend).tally(self.worker).failed_for(cause.index());
         }
     }
 

@@ -81,7 +81,7 @@ impl<N: Net> Pump<N> {
         }
         if pool.config().ejection.statuses.contains(status) {
             flight.judged = true;
-            self.failed(backend, true, &format!("status {status}"));
+            self.failed(backend, true, Cause::BadStatus, &format!("status {status}"));
         } else if self.table.trial_succeeded(backend, self.now) {
             log::info!("backend {} is back: the request that tried it went well", self.url(backend));
         }
@@ -120,9 +120,11 @@ impl<N: Net> Pump<N> {
             Outcome::Answered => self.table.succeeded(backend),
             Outcome::Failed(cause) => {
                 self.table.backend(backend).latency().observe_failure(took, self.now);
-                self.failed(backend, trial, cause.code());
+                self.failed(backend, trial, cause, cause.code());
             }
-            Outcome::Refused(status) => self.failed(backend, trial, &format!("status {status}")),
+            Outcome::Refused(status) => {
+                self.failed(backend, trial, Cause::BadStatus, &format!("status {status}"));
+            }
             Outcome::Void | Outcome::Full if trial => self.table.trial_abandoned(backend, self.now),
             Outcome::Void | Outcome::Full => {}
         }
@@ -131,7 +133,8 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    fn failed(&mut self, backend: BackendId, trial: bool, what: &str) {
+    fn failed(&mut self, backend: BackendId, trial: bool, cause: Cause, what: &str) {
+        self.count_blame(backend, cause);
         let ejected = if trial {
             self.table.trial_failed(backend, self.worker, self.now)
         } else {

@@ -100,6 +100,11 @@ fn retries_failures_and_waits_are_counted_where_they_happen() {
         (failed, failed, 0.0)
     );
     assert_eq!((of(good, "failures"), of(good, "retries"), of(bad, "retries")), (0.0, failed, 0.0));
+    let causes = found.iter().filter(|(name, _)| name.starts_with("evenkeel_backend_failure_causes_total"));
+    let cause = format!(
+        "evenkeel_backend_failure_causes_total{{pool=\"default\",backend=\"127.0.0.1:{bad}\",cause=\"no-response\"}}"
+    );
+    assert_eq!(causes.collect::<Vec<_>>(), [(&cause, &failed)]);
     assert_eq!(found["evenkeel_pool_retries_total{pool=\"default\"}"], failed);
 }
 

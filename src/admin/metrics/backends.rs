@@ -8,6 +8,7 @@ use crate::admin::report;
 use crate::balance::circuit::State;
 use crate::balance::tally::Sum;
 use crate::balance::{Backend, Mode, Table};
+use crate::exchange::cause::CODES;
 
 type BackendValue = (Family, fn(&Seen<'_>) -> u64);
 
@@ -122,6 +123,12 @@ fn backend_counts(text: &mut Text, all: &[Seen<'_>]) {
             samples.add(&seen.labels, count(seen));
         });
     }
+    let help = "Requests that failed by its fault, by cause. Causes that it never met are left out.";
+    each_backend(text, all, &family("evenkeel_backend_failure_causes", C, help), |samples, seen| {
+        for (code, count) in CODES.iter().zip(seen.sum.causes).filter(|&(_, count)| count > 0) {
+            samples.add_by(&seen.labels, "cause", code, count);
+        }
+    });
     let answers = family("evenkeel_backend_answers", C, "Answers, by class of status.");
     each_backend(text, all, &answers, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
     let help = "From the begin of a try to the head of its answer. Quantiles are the pool's to tell.";
