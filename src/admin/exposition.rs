@@ -152,16 +152,11 @@ impl Samples<'_> {
     /// A histogram in seconds.
     pub(super) fn histogram(&mut self, labels: &str, times: &Times) {
         let comma = if labels.is_empty() { "" } else { "," };
-        let mut below = 0;
-        for (i, count) in times.counts.iter().enumerate() {
-            below += count;
-            let bound = match BOUNDS_US.get(i) {
-                Some(&us) => format!("{comma}le=\"{}\"", seconds(us)),
-                None => format!("{comma}le=\"+Inf\""),
-            };
-            self.line("_bucket", labels, &bound, below);
+        for (&us, within) in BOUNDS_US.iter().zip(times.within()) {
+            self.line("_bucket", labels, &format!("{comma}le=\"{}\"", seconds(us)), within);
         }
-        self.summary(labels, times.sum_us, below);
+        self.line("_bucket", labels, &format!("{comma}le=\"+Inf\""), times.count());
+        self.summary(labels, times.sum_us, times.count());
     }
 }
 
