@@ -50,7 +50,8 @@ pub fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<Thread>
     let began = unix() - sources.began.elapsed().as_secs_f64();
     if !local && sources.token.is_none() {
         log::warn!(
-            "the admin listener can be reached from other machines and has no token: commands are refused"
+            "the admin listener can be reached from other machines and has no token: anybody there may read status and \
+             metrics, commands are refused"
         );
     }
     let (listener, stopped) = (Arc::new(listener), Arc::new(AtomicBool::new(false)));

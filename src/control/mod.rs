@@ -208,7 +208,7 @@ fn serve_admin(
         }),
     };
     let listener =
-        TcpListener::bind(wanted.address).map_err(|error| StartError::Listen(wanted.address, error))?;
+        TcpListener::bind(wanted.address).map_err(|error| StartError::Admin(wanted.address, error))?;
     admin::serve(listener, Arc::new(sources))
         .map_err(|error| StartError::System("cannot start the admin listener", error))
 }

@@ -1,9 +1,12 @@
 //! What is told, and whether it is so.
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use super::{Admin, gated};
-use crate::support::{Backend, Client, SOON, eventually, get, list};
+use crate::support::process::{evenkeel, output_of};
+use crate::support::{Backend, Client, SOON, TestServer, eventually, get, list};
 
 #[test]
 fn the_status_tells_of_process_listeners_workers_pools_and_backends() {
@@ -37,6 +40,37 @@ fn the_status_tells_of_process_listeners_workers_pools_and_backends() {
         assert_eq!((&told["requests"], &told["failures"], &told["index"]), (&json!(5), &json!(0), &json!(i)));
         assert_eq!(told["share_percent"], 50.0);
     }
+}
+
+#[test]
+fn quantiles_are_those_that_the_clients_saw() {
+    let slow = TestServer::start_with(&["--delay", "60ms"]);
+    let admin = Admin::start(&["--backends", &slow.url()]);
+    let mut client = Client::connect(admin.balancer.address);
+    let mut took: Vec<f64> = (0..30)
+        .map(|_| {
+            let begun = Instant::now();
+            assert_eq!(client.get("/").expect("a response").status, 200);
+            begun.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    let latency = &admin.json("/api/status")["latency"];
+    let median = latency["p50_ms"].as_f64().expect("a median");
+    // A bucket's width, and what the way between client and balancer takes.
+    assert!(median >= 60.0 * 0.88 && median <= took[15] * 1.13, "{median} for {took:?}");
+}
+
+#[test]
+fn an_admin_listener_that_cannot_be_opened_is_named_by_its_flag() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut command = evenkeel();
+    command.args(["--listen", "127.0.0.1:0", "--admin", &address]);
+    let output = output_of(command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("--admin {address}: the port is in use")), "{said}");
 }
 
 #[test]
