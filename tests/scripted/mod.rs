@@ -166,7 +166,7 @@ pub(crate) struct Balancer {
     step: u64,
     pruned: u64,
     /// Where lines go, as long as this is here.
-    _log: Option<access::Writer>,
+    _log: Option<access::Log>,
 }
 
 impl Balancer {
@@ -193,9 +193,9 @@ impl Balancer {
         let mut pump = Pump::new(0, Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));
         let log = log.map(|format| {
             let log = AccessLog { path: Some("/dev/null".into()), format };
-            let writer = access::start(&log).expect("/dev/null takes everything");
-            pump.log_to(writer.queue());
-            writer
+            let log = access::Log::start(Some(&log)).expect("/dev/null takes everything");
+            pump.log_to(log.queue());
+            log
         });
         Self { pump, kernel, now: 0, step, pruned: 0, _log: log }
     }
