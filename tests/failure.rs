@@ -94,7 +94,7 @@ fn failures_in_a_row_take_a_backend_out() {
     backend.restart();
     let answered = || get(balancer.address, "/").expect("a response").text();
     eventually(SOON, "the one request that tries it", || answered() == "back");
-    assert_eq!(balancer.lines_with(&backend.url(), "back"), 1);
+    eventually(SOON, "a line that says it is back", || balancer.lines_with(&backend.url(), "back") == 1);
     let back = (0..20).filter(|_| answered() == "back").count();
     assert_eq!(back, 10, "it has its share again");
 }
