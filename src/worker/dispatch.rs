@@ -80,6 +80,7 @@ impl<N: Net> Pump<N> {
                     target.disconnect();
                     target.tally(self.worker).connect_failure();
                     if is_shortage(&error) {
+                        self.short = true;
                         return Err(Cause::Shortage);
                     }
                     // No local port is left to dial from, or no local address of that family: another may do.

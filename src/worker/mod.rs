@@ -246,6 +246,10 @@ impl Worker {
             }
         }
         self.pump.run_queue();
+        if self.pump.was_short() {
+            // What clients let go of is for the backends of those inside.
+            self.pause("no descriptor is left for connections to backends");
+        }
         if self.accept() {
             self.pump.run_queue();
         }

@@ -128,6 +128,8 @@ pub struct Pump<N: Net> {
     /// The same in microseconds.
     pub(super) now_us: u64,
     pub(super) draining: bool,
+    /// A connection to a backend could not be made for want of a descriptor, since somebody asked.
+    pub(super) short: bool,
     pub(super) request_ids: RequestIds,
     /// Unix time of the process's beginning, in milliseconds.
     pub(super) unix_began: u64,
@@ -173,6 +175,7 @@ impl<N: Net> Pump<N> {
             now: 0,
             now_us: 0,
             draining: false,
+            short: false,
             request_ids: RequestIds::new(0, 0),
             unix_began: 0,
             queue: VecDeque::new(),
@@ -433,6 +436,11 @@ impl<N: Net> Pump<N> {
     /// True when a drain has nothing left to wait for.
     pub fn is_drained(&self) -> bool {
         self.draining && self.downstreams.is_empty()
+    }
+
+    /// Whether there was no descriptor for a backend's connection since this was asked last.
+    pub fn was_short(&mut self) -> bool {
+        mem::take(&mut self.short)
     }
 
     /// Somebody may ask how long a turn of the loop takes.

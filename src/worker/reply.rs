@@ -55,7 +55,8 @@ impl<N: Net> Pump<N> {
         self.count_total(flight_key);
         let exchange = &self.flights[flight_key].exchange;
         let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
-        let last = unread || self.draining || self.was_last_request(key);
+        // Its descriptor may be the one that is lacking.
+        let last = unread || self.draining || self.was_last_request(key) || cause == Cause::Shortage;
         let connection =
             if last { Connection::Close } else { self.flights[flight_key].exchange.connection() };
         self.end_flight(flight_key, false);
