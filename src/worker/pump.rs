@@ -463,6 +463,11 @@ impl<N: Net> Pump<N> {
         (self.pool.lent(), self.flights.len())
     }
 
+    /// Pipes held by exchanges: 0 at rest.
+    pub fn pipes_held(&self) -> usize {
+        self.pipes_lent
+    }
+
     /// Where streams come from.
     pub fn net(&mut self) -> &mut N {
         &mut self.net

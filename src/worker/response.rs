@@ -27,7 +27,11 @@ impl<N: Net> Pump<N> {
             Stage::Open => {}
         }
         if self.tunnel_is_over(key, flight_key) {
-            return self.finish(key, flight_key);
+            // What the client said last has reached nobody.
+            return match self.is_refused(flight_key) {
+                true => self.fail(scratch, key, Cause::BackendReset),
+                false => self.finish(key, flight_key),
+            };
         }
         let pushed = self.push_request(scratch, key, flight_key);
         // The push may have ended the exchange, or begun it anew elsewhere.

@@ -150,6 +150,8 @@ impl<N: Net> Pump<N> {
         if turn.receiver_failed.is_some() {
             return Some(self.close_downstream(key));
         }
+        // The kernel tells of a reset once; after that the stream looks as if it had ended.
+        self.upstreams[up_key].reset |= turn.sender_failed;
         // What is in the pipe still belongs to the client before the failure is dealt with.
         if turn.held == 0 && (turn.sender_ended || turn.sender_failed) {
             let whole = exchange.is_tunnel() && turn.sender_ended && !self.upstreams[up_key].reset;

@@ -27,7 +27,7 @@ fn reset(stream: TcpStream) {
 
 #[track_caller]
 fn is_reset(stream: &mut TcpStream) {
-    let error = rest(stream).expect_err("a reset");
+    let error = rest(stream).map(|all| all.len()).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
 }
 
@@ -92,6 +92,38 @@ fn a_reset_is_passed_on_either_way() {
     }
     logged(&balancer, &["backend-reset"]);
     assert_eq!(balancer.lines().iter().filter(|line| line.contains("is out")).count(), 0);
+}
+
+#[test]
+fn what_was_cut_by_a_reset_is_never_taken_for_all() {
+    let (server, streams) = handing();
+    let balancer = balancer(&server.url(), &[]);
+    let mut client = connect(balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    // The client reads nothing, until all on the way is full.
+    backend.set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    let chunk = vec![7; 1 << 20];
+    while backend.write(&chunk).is_ok() {}
+    reset(backend);
+    is_reset(&mut client);
+    logged(&balancer, &["backend-reset"]);
+}
+
+#[test]
+fn a_client_whose_bytes_reach_nobody_is_reset() {
+    let (server, streams) = handing();
+    let balancer = balancer(&server.url(), &[]);
+    let mut client = connect(balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    backend.write_all(b"that is all").expect("written");
+    drop(backend);
+    assert_eq!(rest(&mut client).expect("an end"), b"that is all");
+    let start = Instant::now();
+    while client.write_all(b"more").is_ok() {
+        assert!(start.elapsed() < SOON, "it goes on");
+        std::thread::yield_now();
+    }
+    logged(&balancer, &["backend-reset"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod client;
 mod http;
 mod judge;
 mod kernel;
+mod layer4;
 mod ledger;
 mod line;
 mod near;
@@ -18,6 +19,7 @@ mod pipe;
 mod plot;
 mod rng;
 mod script;
+mod ticks;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,7 @@
 //! What a run is to be like, and what its seed makes of the settings.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use evenkeel::balance::Table;
@@ -108,9 +109,21 @@ pub(crate) fn draw_backends(
     rng: &mut Rng,
     wires: &mut Wires,
 ) -> (Table, Vec<(SocketAddr, usize)>) {
+    let (resolved, addresses) = draw_members(&mut pool, 0..count as usize, plot, rng, wires);
+    (Table::new(vec![(pool, resolved)], 1), addresses)
+}
+
+/// A pool's backends, of these numbers: the addresses of each, and which backend each address is of.
+pub(crate) fn draw_members(
+    pool: &mut Pool,
+    numbers: Range<usize>,
+    plot: Plot,
+    rng: &mut Rng,
+    wires: &mut Wires,
+) -> (Vec<Vec<SocketAddr>>, Vec<(SocketAddr, usize)>) {
     let (mut resolved, mut addresses) = (Vec::new(), Vec::new());
     pool.backends.clear();
-    for backend in 0..count as usize {
+    for backend in numbers.clone() {
         let double = !plot.mood.is_timeless() && rng.chance(25);
         let mut of = Vec::new();
         for i in 0..=u8::from(double) {
@@ -126,12 +139,12 @@ pub(crate) fn draw_backends(
         let rough = plot.mood == Mood::Rough;
         pool.backends.push(Backend {
             weight: rng.pick(&[1, 1, 3]),
-            backup: backend > 0 && rough && rng.chance(20),
+            backup: backend > numbers.start && rough && rng.chance(20),
             max_connections: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
             // A client that ends its side while it waits is taken as gone, which honest ones may do.
             max_requests: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
             ..Backend::new(url)
         });
     }
-    (Table::new(vec![(pool, resolved)], 1), addresses)
+    (resolved, addresses)
 }

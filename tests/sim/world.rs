@@ -13,7 +13,7 @@ use evenkeel::id::{BackendId, PoolId};
 use evenkeel::limits;
 use evenkeel::stats::{Block, Counter};
 use evenkeel::transport::Newcomer;
-use evenkeel::worker::{Pump, Settings, Token};
+use evenkeel::worker::{Pump, Settings};
 
 use crate::backend::Serving;
 use crate::client::Client;
@@ -23,9 +23,8 @@ use crate::net::{Host, Wires};
 use crate::plot::{Plot, draw_backends, draw_limits, draw_pool, draw_timeouts};
 use crate::rng::Rng;
 use crate::script::{Author, ClientScript};
+use crate::ticks::Ticks;
 
-/// Turns without a byte moved after which a busy pump is stuck in a circle.
-const LIVELOCK: u32 = 200;
 /// Turns of a run that is never going to end.
 const ENDLESS: u32 = 400_000;
 
@@ -48,10 +47,9 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) backend_patience: u64,
     pub(crate) next_probe: u64,
-    pub(crate) pruned: u64,
+    ticks: Ticks,
     pub(crate) drain_at: Option<u64>,
     pub(crate) drained: bool,
-    pub(crate) idle_turns: u32,
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {
@@ -134,9 +132,8 @@ impl World {
             drain_at,
             rng: rng.fork(),
             next_probe: 0,
-            pruned: 0,
+            ticks: Ticks::default(),
             drained: false,
-            idle_turns: 0,
         }
     }
 
@@ -271,31 +268,11 @@ impl World {
 
     /// The worker's tick; true when it did something or has more to do.
     fn tick(&mut self) -> bool {
-        let (events, now, before) = {
-            let mut wires = self.wires.borrow_mut();
-            (wires.events(), wires.now, wires.moves)
-        };
-        self.pump.set_now(now * 1_000);
-        self.pump.refresh();
-        for (token, ready) in events {
-            self.pump.event(Token::unpack(token), ready);
-        }
-        self.pump.run_queue();
-        for newcomer in self.passed.take() {
-            self.pump.adopt(newcomer);
-        }
-        self.pump.expire();
-        if now >= self.pruned + millis(limits::PRUNE_INTERVAL) {
-            self.pruned = now;
-            self.pump.prune_idle();
-        }
-        let busy = self.pump.has_work();
-        let moved = self.wires.borrow().moves != before;
-        self.idle_turns = if busy && !moved { self.idle_turns + 1 } else { 0 };
-        if self.idle_turns > LIVELOCK {
+        let busy = self.ticks.tick(&mut self.pump, &self.wires, &self.passed);
+        if self.ticks.is_circle() {
             self.ledger.wrong("the pump runs in a circle");
         }
-        busy || moved
+        busy
     }
 
     /// A little while things move, else to when something is due.
@@ -309,7 +286,7 @@ impl World {
         let actors = self.clients.iter().filter_map(|c| c.wakes(now));
         let actors = actors.chain(self.servings.iter().filter_map(|s| s.wakes(now)));
         let births = self.waiting.iter().map(|script| script.born);
-        let prune = (self.pump.idle_upstreams() > 0).then(|| self.pruned + millis(limits::PRUNE_INTERVAL));
+        let prune = (self.pump.idle_upstreams() > 0).then(|| self.ticks.next_prune());
         let own =
             [self.pump.next_expiry(), prune, wires.next_connect(), self.drain_at.filter(|_| !self.drained)];
         let due = actors.chain(births).chain(own.into_iter().flatten()).filter(|&due| due > now).min();
