@@ -3,6 +3,7 @@
 mod ends;
 mod limits;
 mod names;
+mod postgres;
 mod proxy;
 mod redis;
 mod relay;
