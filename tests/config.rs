@@ -200,6 +200,19 @@ fn requests_are_explained() {
     assert!(requests >= 8, "{requests}");
 }
 
+/// `connections.txt` has a file, and then as `explain.txt` what is asked and said.
+#[test]
+fn connections_are_explained() {
+    let text = std::fs::read_to_string(directory().join("connections.txt")).expect("connections.txt");
+    let (file, rest) = text.split_once("\n$ ").expect("a file first");
+    let loaded = without_warnings("lb.toml", file);
+    for part in rest.split("\n$ ") {
+        let (asked, right) = part.split_once('\n').expect("a line");
+        let said = explain(&loaded, asked).unwrap_or_else(|line| format!("error: {line}"));
+        assert_eq!(said.trim_end(), right.trim_end(), "{asked}");
+    }
+}
+
 #[test]
 fn an_empty_file_is_what_a_run_without_flags_does() {
     for name in ["lb.toml", "lb.yaml"] {

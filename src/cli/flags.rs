@@ -74,7 +74,7 @@ pub(super) struct Flags {
     /// say whether a run with these flags and this file could start, with every error of the file; exit code 0 or 2
     #[argh(switch)]
     pub(super) check: bool,
-    /// say what would become of a request, written like "GET api.example.com/v1/x", and do not run
+    /// say what would become of a request, written like "GET api.example.com/v1/x", or of a connection in TCP mode, like tcp://example.com:443, and do not run
     #[argh(option, arg_name = "REQUEST")]
     pub(super) explain: Option<String>,
     /// print all defaults, commented, as a file to start from

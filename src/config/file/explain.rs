@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Loaded, Warning, show};
-use crate::config::{Action, Backend, Listener, Pool, Route, StickyBy, Timeouts, quoted};
+use super::{Loaded, Warning, connection, show};
+use crate::config::{Action, Backend, Listener, Mode, Pool, Route, StickyBy, Timeouts, quoted};
 
 /// One line with what the file has, and then its warnings.
 #[must_use]
@@ -36,24 +36,52 @@ struct Asked<'a> {
 }
 
 /// Says what becomes of a request such as `GET api.example.com/v1/x`, which fields may follow, as in
-/// `GET api.example.com/ x-canary:1`. A port after the host names the listener; else all of them answer.
+/// `GET api.example.com/ x-canary:1`; or of a connection, as `tcp://example.com:443`, whose name is what TLS asks for and
+/// may be left out. A port after the host names the listener; else all of that mode answer.
 ///
 /// # Errors
-/// One line: what is not understood about the request, or that nothing listens on its port.
+/// One line: what is not understood about the request, or that nothing listens on its port for such a thing.
 pub fn explain(loaded: &Loaded, request: &str) -> Result<String, String> {
-    let asked = asked(request)?;
-    let port = asked.host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    let here = |listener: &&Listener| port.is_none_or(|port| listener.address.port() == port);
-    let parts: Vec<String> =
-        loaded.config.listeners.iter().filter(here).map(|listener| one(loaded, listener, &asked)).collect();
-    match (parts.is_empty(), port) {
-        (true, Some(port)) => {
-            let ports: Vec<String> =
-                loaded.config.listeners.iter().map(|l| l.address.port().to_string()).collect();
-            Err(format!("no listener has port {port}; there is {}", ports.join(", ")))
+    if let Some(asked) = request.trim().strip_prefix("tcp://") {
+        let end = asked.rfind(':').filter(|&at| !asked[at..].contains(']')).unwrap_or(asked.len());
+        let (name, port) = asked.split_at(end);
+        if asked.contains(['/', ' ']) || (!port.is_empty() && port[1..].parse::<u16>().is_err()) {
+            return Err(format!(
+                "{}: write a connection like \"tcp://example.com:443\" or \"tcp://:5432\"",
+                quoted(request)
+            ));
         }
-        _ => Ok(format!("{} {}{}\n{}", asked.method, asked.host, asked.target, parts.join("\n"))),
+        let parts = listeners(loaded, Mode::Tcp, asked)?;
+        let parts = parts.into_iter().map(|listener| connection::one(loaded, listener, name));
+        return Ok(format!("tcp://{asked}\n{}", parts.collect::<Vec<String>>().join("\n")));
     }
+    let asked = asked(request)?;
+    let parts = listeners(loaded, Mode::Http, asked.host)?;
+    let parts: Vec<String> = parts.into_iter().map(|listener| one(loaded, listener, &asked)).collect();
+    Ok(format!("{} {}{}\n{}", asked.method, asked.host, asked.target, parts.join("\n")))
+}
+
+/// The listeners on the port that stands behind a host, or all, as far as that is spoken there; at least one.
+fn listeners<'l>(loaded: &'l Loaded, mode: Mode, host: &str) -> Result<Vec<&'l Listener>, String> {
+    let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let all = &loaded.config.listeners;
+    let here: Vec<&Listener> =
+        all.iter().filter(|listener| port.is_none_or(|port| listener.address.port() == port)).collect();
+    match (here.first(), port) {
+        (None, Some(port)) => {
+            let ports: Vec<String> = all.iter().map(|l| l.address.port().to_string()).collect();
+            return Err(format!("no listener has port {port}; there is {}", ports.join(", ")));
+        }
+        (Some(other), _) if here.iter().all(|listener| listener.mode != mode) => {
+            let (speaks, right) = match mode {
+                Mode::Tcp => ("http", "\"GET api.example.com/v1/x\""),
+                Mode::Http => ("tcp", "\"tcp://example.com:443\" or \"tcp://:5432\""),
+            };
+            return Err(format!("the listener {} is of mode {speaks}; write it like {right}", other.name));
+        }
+        _ => {}
+    }
+    Ok(here.into_iter().filter(|listener| listener.mode == mode).collect())
 }
 
 fn asked(request: &str) -> Result<Asked<'_>, String> {
@@ -107,7 +135,7 @@ fn one(loaded: &Loaded, listener: &Listener, asked: &Asked) -> String {
 }
 
 /// A line of two columns.
-fn row(text: &mut String, name: &str, value: &str) {
+pub(super) fn row(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<12}{value}");
 }
 
@@ -157,7 +185,7 @@ fn edits(text: &mut String, route: &Route) {
     }
 }
 
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
@@ -185,16 +213,21 @@ fn pool(
         };
         row(text, "sticky", &format!("{by}; {returns}"));
     }
-    let firsts: u64 = pool.backends.iter().filter(|b| !b.backup).map(|b| u64::from(b.weight)).sum();
-    for (i, backend) in pool.backends.iter().enumerate() {
-        row(text, if i == 0 { "backends" } else { "" }, &candidate(backend, firsts));
-    }
+    backends(text, pool);
     row(text, "health", &show::health(&pool.health));
     let Timeouts { connect, response, stall, tunnel, .. } = timeouts;
     let times = [("connect", connect), ("response", response), ("stall", stall), ("tunnel", tunnel)];
     let times = times.map(|(name, duration)| format!("{name} {}", show::time(duration)));
     row(text, "timeouts", &times.join(", "));
     retries(text, pool, method);
+}
+
+/// A line for each.
+pub(super) fn backends(text: &mut String, pool: &Pool) {
+    let firsts: u64 = pool.backends.iter().filter(|b| !b.backup).map(|b| u64::from(b.weight)).sum();
+    for (i, backend) in pool.backends.iter().enumerate() {
+        row(text, if i == 0 { "backends" } else { "" }, &candidate(backend, firsts));
+    }
 }
 
 fn candidate(backend: &Backend, firsts: u64) -> String {

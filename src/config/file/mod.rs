@@ -3,6 +3,7 @@
 //! Each format is read into one tree of values that know their places; one serde model says what the tree may hold;
 //! what is wrong with a value is noted with its place, and the reading goes on.
 
+mod connection;
 mod explain;
 mod from_json;
 mod from_toml;
