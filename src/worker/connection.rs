@@ -191,6 +191,9 @@ pub(super) struct Flight {
     pub(super) request_pipe: Option<Pipe>,
     /// What is under way to the client without a copy.
     pub(super) response_pipe: Option<Pipe>,
+    /// Turns of each pipe, one behind the other, that brought little.
+    pub(super) request_calm: u8,
+    pub(super) response_calm: u8,
     /// `request` holds the request from its first byte to its last.
     pub(super) whole: bool,
     /// Since when the client alone keeps the body waiting, and what it brought since.

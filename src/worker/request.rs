@@ -158,6 +158,8 @@ impl<N: Net> Pump<N> {
             request: None,
             request_pipe: None,
             response_pipe: None,
+            request_calm: 0,
+            response_calm: 0,
             body_since: self.now,
             body_bytes: 0,
             carried: None,
@@ -346,7 +348,10 @@ impl<N: Net> Pump<N> {
             flight.exchange.abandon_request();
             let unsent = flight.request.take();
             unsent.into_iter().for_each(|buffer| self.pool.give(buffer));
+            let unsent = flight.request_pipe.take();
+            unsent.into_iter().for_each(|pipe| self.give_pipe(pipe));
         }
+        let flight = &self.flights[flight_key];
         if let Some(up) = flight.upstream {
             let up = &mut self.upstreams[up];
             (up.ready.readable, up.ready.failed) = (true, true);

@@ -31,31 +31,17 @@ pub(super) struct Carried {
     backend: Option<BackendId>,
     /// In milliseconds.
     began: u64,
-    up: Stream,
-    down: Stream,
+    /// Bytes from the client.
+    up: u64,
+    /// Bytes to the client.
+    down: u64,
     /// Why it ended other than well.
     pub(super) cause: Option<Cause>,
 }
 
-/// One way's bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stream {
-    bytes: u64,
-    /// Turns of a pipe, one behind the other, that brought little.
-    calm: u8,
-}
-
 impl Carried {
     fn new(client: IpAddr, began: u64) -> Self {
-        let (up, down) = Default::default();
-        Self { client, backend: None, began, up, down, cause: None }
-    }
-
-    fn stream(&mut self, way: Way) -> &mut Stream {
-        match way {
-            Way::Up => &mut self.up,
-            Way::Down => &mut self.down,
-        }
+        Self { client, backend: None, began, up: 0, down: 0, cause: None }
     }
 }
 
@@ -70,8 +56,12 @@ impl Flight {
 
     /// So many bytes came at once that belong to a tunnel. A whole buffer of them says that there are many.
     pub(super) fn carry(&mut self, way: Way, bytes: u64) {
-        let Some(carried) = &mut self.carried else { return };
-        carried.stream(way).bytes += bytes;
+        if let Some(carried) = &mut self.carried {
+            match way {
+                Way::Up => carried.up += bytes,
+                Way::Down => carried.down += bytes,
+            }
+        }
         if bytes >= limits::INBOX as u64 {
             self.set_bulk(way, true);
         }
@@ -80,12 +70,14 @@ impl Flight {
     /// So many bytes came through a pipe that is empty again. A pipe is given up when it brings little for a while: a
     /// copy costs two calls then as well, and holds nothing.
     pub(super) fn calm_down(&mut self, way: Way, bytes: u64) {
-        let Some(carried) = &mut self.carried else { return };
         let (little, often) = limits::SPLICE_CALM;
-        let calm = &mut carried.stream(way).calm;
+        let calm = match way {
+            Way::Up => &mut self.request_calm,
+            Way::Down => &mut self.response_calm,
+        };
         *calm = match bytes {
             0 => *calm,
-            bytes if bytes < little => *calm + 1,
+            bytes if bytes < little => calm.saturating_add(1),
             _ => 0,
         };
         if *calm >= often {
@@ -194,7 +186,7 @@ impl<N: Net> Pump<N> {
             None if exchange.is_done() => "ended",
             None => Cause::ClientClosed.code(),
         };
-        let Carried { client, up: Stream { bytes: up, .. }, down: Stream { bytes: down, .. }, .. } = carried;
+        let Carried { client, up, down, .. } = carried;
         match carried.backend {
             Some(backend) => {
                 let url = self.table.backend(backend).url();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::{Server, balancer, connect, logged, rest, said};
-use crate::support::{Port, SOON, eventually};
+use crate::support::{Evenkeel, Port, SOON, eventually};
 
 /// A server that hands its connections over.
 fn handing() -> (Server, Receiver<TcpStream>) {
@@ -107,6 +107,46 @@ fn what_was_cut_by_a_reset_is_never_taken_for_all() {
     reset(backend);
     is_reset(&mut client);
     logged(&balancer, &["backend-reset"]);
+}
+
+/// Sends both ways, reading nothing, until neither takes more.
+fn fill(one: &mut TcpStream, other: &mut TcpStream) {
+    let chunk = vec![7; 1 << 20];
+    for stream in [&mut *one, &mut *other] {
+        stream.set_nonblocking(true).expect("nonblocking");
+    }
+    let mut moved = Instant::now();
+    while moved.elapsed() < Duration::from_millis(300) {
+        if [one.write(&chunk), other.write(&chunk)].iter().any(Result::is_ok) {
+            moved = Instant::now();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for stream in [one, other] {
+        stream.set_nonblocking(false).expect("blocking");
+    }
+}
+
+/// Processor time of the process so far, in hundredths of a second.
+fn spent(balancer: &Evenkeel) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", balancer.id())).expect("its state");
+    let behind_name = stat.rsplit_once(')').expect("a name").1;
+    behind_name.split(' ').skip(12).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
+}
+
+#[test]
+fn with_both_ways_full_a_reset_waits_for_the_client_without_work() {
+    let (server, streams) = handing();
+    let balancer = balancer(&server.url(), &["--workers", "1"]);
+    let mut client = connect(balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    fill(&mut client, &mut backend);
+    reset(backend);
+    let (before, start) = (spent(&balancer), Instant::now());
+    eventually(SOON, "a second is over", || start.elapsed() > Duration::from_secs(1));
+    let spent = spent(&balancer) - before;
+    assert!(spent < 10, "{spent} hundredths of a second for nothing");
+    is_reset(&mut client);
 }
 
 #[test]

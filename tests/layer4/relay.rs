@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::thread;
 
 use super::{Server, balancer, connect, logged, rest, said};
-use crate::support::{Backend, Port, get, list};
+use crate::support::{Backend, Evenkeel, Port, get, list};
 
 /// Bytes that repeat late, so that a lost or doubled piece is seen.
 fn pattern(len: usize) -> Vec<u8> {
@@ -155,4 +155,54 @@ fn http_passes_as_bytes() {
     let balancer = balancer(&list([&backend]), &[]);
     assert_eq!(get(balancer.address, "/").expect("an answer").text(), "plain");
     assert!(!backend.last().head.has("via"), "{:?}", backend.last().head);
+}
+
+#[test]
+fn much_after_a_switch_of_protocols_goes_without_a_copy_too() {
+    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    let server = Server::start(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.extend(byte);
+        }
+        stream.write_all(SWITCH)?;
+        let mut from = stream.try_clone()?;
+        std::io::copy(&mut from, &mut stream)?;
+        stream.shutdown(Shutdown::Write)
+    });
+    let flags = ["--workers", "1", "--health-check", "none", "--backends", &server.url()];
+    let balancer = Evenkeel::start(&flags);
+    let pipes = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", balancer.id())).expect("descriptors");
+        let links = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    };
+    let before = pipes();
+    let mut client = connect(balancer.address);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        .expect("written");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("a head");
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    for len in [16 << 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4 << 20] {
+        let sent = pattern(len);
+        let mut writer = client.try_clone().expect("a second handle");
+        let bytes = sent.clone();
+        let writing = thread::spawn(move || writer.write_all(&bytes));
+        let mut back = vec![0; len];
+        client.read_exact(&mut back).expect("the echo");
+        writing.join().expect("no panic").expect("written");
+        assert!(back == sent, "{len} bytes came back changed");
+    }
+    assert!(pipes() > before, "no pipe was used");
+    client.shutdown(Shutdown::Write).expect("shutdown");
+    assert_eq!(rest(&mut client).expect("the end"), b"");
+    server.settles();
 }
