@@ -173,7 +173,11 @@ impl<N: Net> Pump<N> {
         } else if self.mode(key) == Mode::Tcp {
             // Its protocol may let the server speak first.
             self.downstreams[key].announced = true;
-            self.arm(key, self.settings.timeouts.head.as_millis() as u64);
+            if self.enter_client(key) {
+                self.arm(key, self.settings.timeouts.head.as_millis() as u64);
+            } else {
+                self.refuse_tunnel(key, Cause::TooManyConnections);
+            }
         } else {
             self.close_downstream(key);
         }

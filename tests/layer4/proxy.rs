@@ -111,6 +111,23 @@ fn limits_and_hashes_go_by_the_client_that_was_named() {
 }
 
 #[test]
+fn whoever_says_nothing_counts_among_its_address() {
+    let server = Server::start(|mut stream| {
+        stream.write_all(b"220")?;
+        stream.read(&mut [0]).map(|_| ())
+    });
+    let flags = ["--proxy-protocol", "accept", "--proxy-from", "127.0.0.1", "--head-timeout", "200ms"];
+    let more = ["--max-connections-per-client", "1", "--workers", "1"];
+    let balancer = balancer(&server.url(), &[&flags[..], &more].concat());
+    let mut first = connect(balancer.address);
+    first.read_exact(&mut [0; 3]).expect("the server speaks first");
+    let second = rest(&mut connect(balancer.address)).expect_err("one too many");
+    assert_eq!(second.kind(), std::io::ErrorKind::ConnectionReset);
+    drop(first);
+    eventually(SOON, "there is room again", || connect(balancer.address).read_exact(&mut [0; 3]).is_ok());
+}
+
+#[test]
 fn in_http_the_named_client_is_the_one_forwarded_and_no_connection_is_shared() {
     let backend = Backend::named("x");
     let backends = list([&backend]);
