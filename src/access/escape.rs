@@ -31,7 +31,8 @@ pub(super) fn text(out: &mut Vec<u8>, bytes: &[u8], spaces: bool) {
     out.extend_from_slice(rest);
 }
 
-/// Writes `bytes` as a JSON string; what is not UTF-8 becomes U+FFFD.
+/// Writes `bytes` as a JSON string in ASCII: there are characters beyond it that end a line for some readers, or that a
+/// terminal obeys. What is not UTF-8 becomes U+FFFD.
 pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
     if all_plain(bytes) {
         out.push(b'"');
@@ -39,12 +40,21 @@ pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
         out.push(b'"');
         return;
     }
-    let start = out.len();
-    if serde_json::to_writer(&mut *out, &*String::from_utf8_lossy(bytes)).is_err() {
-        // Neither a string nor a vector fails; an object must stay whole all the same.
-        out.truncate(start);
-        out.extend_from_slice(b"null");
+    out.push(b'"');
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', character as u8]),
+            ' '..='~' => out.push(character as u8),
+            _ => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| code_unit(out, *unit)),
+        }
     }
+    out.push(b'"');
+}
+
+/// `\uXXXX`, of which two make a character beyond the first 65,536.
+fn code_unit(out: &mut Vec<u8>, unit: u16) {
+    let hex = |shift: u16| HEX[usize::from(unit >> shift & 15)];
+    out.extend_from_slice(&[b'\\', b'u', hex(12), hex(8), hex(4), hex(0)]);
 }
 
 #[cfg(test)]
@@ -69,8 +79,18 @@ mod tests {
             json(&mut out, &value);
             let read: String = serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{byte}: {e}"));
             assert_eq!(read, String::from_utf8_lossy(&value), "{byte}");
-            assert!(!out.iter().any(|b| *b < b' '), "{byte}: {out:?}");
+            assert!(out.iter().all(|b| matches!(b, b' '..=b'~')), "{byte}: {out:?}");
         }
+    }
+
+    /// Line ends of Unicode, a terminal's escape, a change of direction, and a character of two units.
+    #[test]
+    fn json_is_ascii_and_says_the_same() {
+        let value = "ä\u{85}\u{2028}\u{9b}31m\u{202e}\u{1f600}\0";
+        let mut out = Vec::new();
+        json(&mut out, value.as_bytes());
+        assert_eq!(out, br#""\u00E4\u0085\u2028\u009B31m\u202E\uD83D\uDE00\u0000""#);
+        assert_eq!(serde_json::from_slice::<String>(&out).expect("a string"), value);
     }
 
     #[test]
