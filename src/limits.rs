@@ -237,8 +237,10 @@ pub const REQUEST_ID: usize = 64;
 pub const LOG_BATCH: usize = 16 * 1024;
 /// Lines that do not fill a batch are passed on after this long.
 pub const LOG_DELAY: Duration = Duration::from_millis(100);
-/// Batches on their way to the thread that writes them: 4 MiB, which a disk may take a moment for.
-pub const LOG_BATCHES: usize = 256;
+/// Bytes of lines on their way to the thread that writes them, which a disk may take a moment for.
+pub const LOG_BYTES: usize = 4 * 1024 * 1024;
+/// Batches that these are; fewer where lines are long.
+pub const LOG_BATCHES: usize = LOG_BYTES / LOG_BATCH;
 /// Bytes of each value in a line that a client chose; what is longer is cut.
 pub const LOG_VALUE: usize = 8 * 1024;
 /// Lost lines are told at most this often.

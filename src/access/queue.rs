@@ -1,7 +1,7 @@
 //! The way of the lines from the workers to the thread that writes them: bounded, and never waited for.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -41,6 +41,8 @@ pub struct Queue {
     orders: Sender<Order>,
     returned: Receiver<Returned>,
     losses: Arc<Losses>,
+    /// Bytes of lines that are not written yet.
+    waiting: Arc<AtomicUsize>,
     format: LogFormat,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Ends {
     pub(super) orders: Receiver<Order>,
     pub(super) returns: Sender<Returned>,
     pub(super) losses: Arc<Losses>,
+    pub(super) waiting: Arc<AtomicUsize>,
     pub(super) reopen: Arc<AtomicBool>,
 }
 
@@ -113,8 +116,15 @@ impl Losses {
 pub(super) fn queue(format: LogFormat, shared: &Shared) -> (Queue, Ends) {
     let (orders, received) = bounded(limits::LOG_BATCHES);
     let Shared { losses, returns, returned, .. } = shared.clone();
-    let ends = Ends { orders: received, returns, losses: Arc::clone(&losses), reopen: Arc::default() };
-    (Queue { orders, returned, losses, format }, ends)
+    let waiting = Arc::<AtomicUsize>::default();
+    let ends = Ends {
+        orders: received,
+        returns,
+        losses: Arc::clone(&losses),
+        waiting: Arc::clone(&waiting),
+        reopen: Arc::default(),
+    };
+    (Queue { orders, returned, losses, waiting, format }, ends)
 }
 
 impl Queue {
@@ -135,7 +145,15 @@ impl Queue {
     /// Passes whole lines on, unless the queue is full: then they are lost, which is said now and then, and the buffer
     /// comes back with them in it.
     pub fn pass(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
+        let length = bytes.len();
+        // Others may pass theirs on just now: a batch more for each worker does no harm.
+        if self.waiting.load(Relaxed) >= limits::LOG_BYTES {
+            self.losses.add(lines);
+            return Err(bytes);
+        }
+        self.waiting.fetch_add(length, Relaxed);
         self.orders.try_send(Order::Write(Batch { bytes, lines })).map_err(|error| {
+            self.waiting.fetch_sub(length, Relaxed);
             self.losses.add(lines);
             unwritten(error.into_inner())
         })
@@ -143,8 +161,11 @@ impl Queue {
 
     /// As [`Self::pass`], for the last lines of a worker: waits a moment for room.
     pub fn pass_last(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
+        let length = bytes.len();
+        self.waiting.fetch_add(length, Relaxed);
         let order = Order::Write(Batch { bytes, lines });
         self.orders.send_timeout(order, limits::LOG_PATIENCE).map_err(|error| {
+            self.waiting.fetch_sub(length, Relaxed);
             self.losses.add(lines);
             unwritten(error.into_inner())
         })

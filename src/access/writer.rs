@@ -108,6 +108,7 @@ fn write(ends: &Ends, pen: &mut Pen, batch: Batch) {
         ends.losses.refused(lost, &error);
         lost
     });
+    ends.waiting.fetch_sub(batch.bytes.len(), Relaxed);
     let mut bytes = batch.bytes;
     bytes.clear();
     // With more buffers about than there is use for, this one is let go of.
@@ -154,6 +155,19 @@ mod tests {
         assert_eq!(queue.pass(lines(5), 5), Err(lines(5)));
         assert_eq!(queue.pass(lines(2), 2), Err(lines(2)));
         drop(ends);
+    }
+
+    /// Escapes make a line of a hostile head many times as long: what waits is bounded all the same.
+    #[test]
+    fn long_batches_fill_the_queue_sooner() {
+        let (queue, ends) = queue(LogFormat::Text, &Shared::new());
+        let batch = vec![b'x'; limits::LOG_BYTES / 4];
+        (0..4).for_each(|_| queue.pass(batch.clone(), 1).expect("room"));
+        assert!(queue.pass(batch.clone(), 1).is_err());
+        let Ok(Order::Write(first)) = ends.orders.try_recv() else { panic!("a batch") };
+        write(&ends, &mut Pen::new(Some("/dev/null".as_ref())).expect("/dev/null"), first);
+        queue.pass(batch.clone(), 1).expect("room again");
+        assert!(queue.pass(batch, 1).is_err());
     }
 
     /// Both write to one file: what the first was given stands before what the second was, however late.
