@@ -91,6 +91,16 @@ impl Note {
         }
     }
 
+    /// A line that is too long loses the end of its target, not what stands behind that.
+    fn put_request(&mut self, line: &[u8]) {
+        self.put(Part::Request, line);
+        let tail = memchr::memrchr(b' ', line).map_or(&line[..0], |at| &line[at..]);
+        if line.len() > limits::LOG_VALUE && tail.starts_with(b" HTTP/") && tail.len() <= limits::METHOD {
+            let end = self.parts[Part::Request as usize].1 as usize;
+            self.text[end - tail.len()..end].copy_from_slice(tail);
+        }
+    }
+
     fn get(&self, part: Part) -> &[u8] {
         let (start, end) = self.parts[part as usize];
         &self.text[start as usize..end as usize]
@@ -100,7 +110,7 @@ impl Note {
     fn read(&mut self, head: &[u8]) {
         let mut rest = head;
         let mut line = next_line(&mut rest);
-        self.put(Part::Request, line);
+        self.put_request(line);
         while !rest.is_empty() {
             line = next_line(&mut rest);
             // What stands behind the head of a refused request is not its own.
