@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::access;
@@ -281,14 +281,20 @@ fn spawn(worker: Worker, i: usize, pin: bool, events: Sender<Event>) -> io::Resu
 }
 
 fn watch_signals(events: Sender<Event>, log: access::Reopen) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXFSZ])?;
     let watch = move || {
         for signal in signals.forever() {
-            if signal == SIGUSR1 {
-                log.ask();
-                continue;
-            }
-            let _ = events.send(if signal == SIGHUP { Event::Reload } else { Event::Stop });
+            let event = match signal {
+                SIGUSR1 => {
+                    log.ask();
+                    continue;
+                }
+                // A file has reached the limit of its size (`ulimit -f`), which is an error of the write like any other.
+                SIGXFSZ => continue,
+                SIGHUP => Event::Reload,
+                _ => Event::Stop,
+            };
+            let _ = events.send(event);
         }
     };
     thread::Builder::new().name("signals".into()).spawn(watch).map(drop)

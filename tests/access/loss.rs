@@ -4,6 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::Place;
 use crate::support::process::evenkeel;
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually};
@@ -76,4 +78,56 @@ fn a_full_disk_loses_lines_and_no_request() {
         text.lines()
             .any(|line| line.contains("\"GET /again HTTP/1.1\" 200 ") && line.starts_with("127.0.0.1 "))
     });
+}
+
+/// Without more, the system ends a process that writes beyond such a limit.
+#[test]
+fn a_limit_of_the_files_size_loses_lines_and_no_request() {
+    let (place, backend) = (Place::new(), Backend::named("a"));
+    let log = place.path("a.log");
+    let mut command = Command::new("sh");
+    // In blocks of 512 bytes.
+    command.args(["-c", "ulimit -f 200 && exec \"$0\" \"$@\""]).arg(evenkeel().get_program());
+    command.env_remove("PROXY_PORT").args([
+        "--listen",
+        "127.0.0.1:0",
+        "--access-log",
+        &log,
+        "--backends",
+        &backend.url(),
+    ]);
+    let balancer = Evenkeel::run(command);
+    let mut client = Client::connect(balancer.address);
+    send_until_lost(&balancer, &mut client);
+    eventually(SOON, "it is said", || balancer.lines().iter().any(|l| l.contains("File too large")));
+    fs::rename(&log, place.path("old.log")).expect("rename");
+    balancer.signal(Signal::USR1);
+    eventually(SOON, "the file is there again", || fs::exists(&log).expect("to look"));
+    assert_eq!(client.get("/again").expect("a response").status, 200);
+    eventually(SOON, "a line", || place.lines("a.log").iter().any(|line| line.contains("/again")));
+}
+
+#[test]
+fn standard_output_that_is_closed_loses_lines_and_no_request() {
+    let backend = Backend::named("a");
+    let mut command = Command::new("bash");
+    command.args(["-c", "exec \"$0\" \"$@\" > >(head -n 1 >&2)"]).arg(evenkeel().get_program());
+    command.env_remove("PROXY_PORT").args([
+        "--listen",
+        "127.0.0.1:0",
+        "--access-log",
+        "-",
+        "--backends",
+        &backend.url(),
+    ]);
+    let mut balancer = Evenkeel::run(command);
+    let mut client = Client::connect(balancer.address);
+    assert_eq!(client.get("/first").expect("a response").status, 200);
+    eventually(SOON, "the one line that is read", || {
+        balancer.lines().iter().any(|l| l.contains("\"GET /first "))
+    });
+    send_until_lost(&balancer, &mut client);
+    eventually(SOON, "it is said", || balancer.lines().iter().any(|l| l.contains("Broken pipe")));
+    balancer.terminate();
+    assert!(balancer.exit_within(SOON).success());
 }
