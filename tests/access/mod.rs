@@ -2,6 +2,7 @@
 
 mod cause;
 mod end;
+mod hostile;
 mod kinds;
 mod loss;
 mod reload;
