@@ -139,6 +139,36 @@ fn of_many_backends_those_that_are_not_up_come_first_and_the_filter_finds_the_ot
 }
 
 #[test]
+fn a_weight_is_set_by_keyboard_and_a_wrong_one_is_explained_and_taken_back() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let Some(mut browser) = open(&admin, "weight") else { return };
+    browser.wait("a row", "document.querySelector('input.weight') !== null");
+    let put = |browser: &mut Browser, text: &str| {
+        browser.eval("document.querySelector('input.weight').select()");
+        browser.type_in(text);
+        browser.press(ENTER.0, ENTER.1);
+    };
+    browser.eval("document.querySelector('input.weight').focus()");
+    put(&mut browser, "7");
+    eventually(SOON, "the weight", || admin.backends()[0]["weight"] == 7);
+    let open = "document.querySelector('#sure').open";
+    for wrong in ["999", "1.5", "0"] {
+        put(&mut browser, wrong);
+        browser.wait("why not", open);
+        let said = "document.querySelector('#sure-what').textContent.includes('whole number from 1 to 256')";
+        assert_eq!(browser.eval(said), true, "{wrong}");
+        browser.press("Escape", 27);
+        browser.wait("it is closed", &format!("!{open}"));
+        browser.press(TAB.0, TAB.1);
+        browser.wait("what it was", "document.querySelector('input.weight').value === '7'");
+        browser.eval("document.querySelector('input.weight').focus()");
+    }
+    assert_eq!(admin.backends()[0]["weight"], 7);
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
 fn where_a_pointer_rests_on_a_chart_the_legend_says_what_was_then() {
     let backend = Backend::named("a");
     let admin = Admin::start(&["--backends", &backend.url()]);

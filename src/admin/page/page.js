@@ -7,7 +7,7 @@ let points = [], latest = null, lastGood = null, lostSince = null, seen = new Ma
 
 /* Numbers as people read them. */
 const whole = (n) => Math.round(n).toLocaleString("en");
-const rate = (n) => (n >= 100 || n === 0 ? whole(n) : n.toFixed(1));
+const rate = (n) => (n >= 100 || Number.isInteger(n) ? whole(n) : n.toFixed(1));
 const time = (ms) => {
   if (ms === null || ms === undefined) return "–";
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
@@ -302,7 +302,10 @@ function backendRow(pool, id) {
   const row = element("tr", {}, element("th", { scope: "row" }, id), element("td", { class: "state" }, element("b"), " ", element("small")));
   for (const head of HEADS.slice(2, 7)) row.append(element("td", { "data-label": head }));
   const weight = element("input", { class: "weight", type: "number", min: 1, max: 256, "aria-label": `Weight of ${id}` });
-  weight.addEventListener("change", () => command(pool, id, "weight", { weight: Number(weight.value) }, weight));
+  weight.addEventListener("change", () => {
+    if (weight.value && weight.checkValidity()) command(pool, id, "weight", { weight: Number(weight.value) }, weight);
+    else notice(`The weight of ${id} stays as it is: a weight is a whole number from 1 to ${weight.max}.`);
+  });
   row.append(element("td", { "data-label": "Weight" }, weight));
   const actions = element("td", { class: "actions" });
   for (const action of ["drain", "disable", "enable"]) {
@@ -370,6 +373,7 @@ async function command(pool, id, action, body, control) {
 
 function notice(text) {
   set($("sure-what"), text);
+  set($("sure").querySelector('[value="no"]'), "Close");
   $("sure").querySelector('[value="yes"]').hidden = true;
   $("sure").onclose = null;
   $("sure").showModal();
@@ -377,6 +381,7 @@ function notice(text) {
 
 function confirmed(question, then) {
   set($("sure-what"), question);
+  set($("sure").querySelector('[value="no"]'), "Go back");
   $("sure").querySelector('[value="yes"]').hidden = false;
   $("sure").returnValue = "no";
   $("sure").onclose = () => { if ($("sure").returnValue === "yes") then(); };
