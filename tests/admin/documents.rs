@@ -41,7 +41,7 @@ fn the_documents_name_only_flags_that_exist() {
     let mut command = evenkeel();
     command.arg("--help");
     let help = String::from_utf8(output_of(command).stdout).expect("text");
-    for document in ["docs/causes.md", "docs/metrics.md"] {
+    for document in ["docs/admin.md", "docs/causes.md", "docs/metrics.md"] {
         let text = read(document);
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
         for flag in words.filter(|word| word.starts_with("--") && word.len() > 4 && !word.starts_with("---"))
