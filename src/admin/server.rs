@@ -71,7 +71,7 @@ pub fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<Thread>
         accept(&listener, &site, &seats, &stopped);
     };
     thread.threads.push(thread::Builder::new().name("admin".into()).spawn(accept)?);
-    log::info!("status, metrics and commands on http://{address}/");
+    log::info!("dashboard, status, metrics and commands on http://{address}/");
     Ok(thread)
 }
 
