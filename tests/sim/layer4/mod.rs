@@ -16,9 +16,9 @@ use judge::Outcome;
 use world::World;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 1_000;
 /// Beginnings of a plain test run that are cut up, and in how many ways.
-const SPLIT_SEEDS: u64 = 200;
+const SPLIT_SEEDS: u64 = 150;
 const SPLITS: u64 = 6;
 
 fn plot(seed: u64) -> Plot {
