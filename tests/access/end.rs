@@ -45,6 +45,7 @@ fn cut_off(place: &Place, flags: &[&str]) -> Live {
 
 /// Has one of each kind in flight; the clients.
 fn in_flight(live: &Live) -> Vec<Client> {
+    eventually(SOON, "both listeners", || live.balancer.addresses().len() == 2);
     let [http, tcp] = live.balancer.addresses()[..] else { panic!("two listeners") };
     let connect = |head: &str| {
         let client = Client::connect(http);
