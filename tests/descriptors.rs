@@ -134,5 +134,6 @@ fn accepting_pauses_when_the_last_descriptor_is_gone() {
     let backend = Backend::named("a");
     let flags = ["--workers", "2", "--health-check-interval", "100ms", "--max-connections", "1000"];
     let balancer = with_descriptors(64, &[&flags[..], &["--backends", &backend.url()]].concat());
+    eventually(SOON, "it warns of it", || balancer.lines_with("max_connections 1000", "descriptors") == 1);
     assert_lives_through_it(&balancer, &backend, &SHORTAGE);
 }
