@@ -176,7 +176,9 @@ impl Exchange {
         };
         exchange.name(request.id(&rules.forwarded));
         if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
-            return Ok(exchange.answered_here(0, Box::default(), Local::Status));
+            // It takes no route: the last line is what none of them means.
+            let rest = rules.site.lines.len() - 1;
+            return Ok(exchange.answered_here(rest, Box::default(), Local::Status));
         }
         let (at, client) = (rules.site.find(&request), rules.forwarded.client);
         let line = &rules.site.lines[at];

@@ -187,6 +187,14 @@ impl<N: Net> Pump<N> {
         }
     }
 
+    /// A request that took this route was refused with 429, and has no exchange.
+    pub(super) fn count_limited(&self, place: Place, cause: Cause) {
+        if let (true, Some(route)) = (self.settings.measured, self.route(place)) {
+            route.by(self.worker).failed(cause.index());
+            route.by(self.worker).answer(429);
+        }
+    }
+
     /// An exchange is over; a tunnel's time is its users' business.
     pub(super) fn count_total(&self, flight: Key) {
         if !self.settings.measured {

@@ -69,10 +69,12 @@ impl<N: Net> Pump<N> {
         s: &mut Scratch,
         key: Key,
         exchange: &Exchange,
+        line: usize,
         wait: Duration,
     ) -> Flow {
         let cause = Cause::RateLimited;
         self.count_failure(key, cause);
+        self.count_limited(self.place(key, line), cause);
         self.log_failure(key, cause, format_args!("answered with 429"));
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);

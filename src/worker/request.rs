@@ -102,7 +102,7 @@ impl<N: Net> Pump<N> {
         self.note_request(key, &scratch.input()[start..end], exchange.id());
         self.note_route(key, line);
         if let Some(wait) = refused {
-            return self.reply_limited(scratch, key, &exchange, wait);
+            return self.reply_limited(scratch, key, &exchange, line, wait);
         }
         let Some(pool) = pool else {
             return self.reply_locally(scratch, key, &exchange, line, local.unwrap_or(Local::Line));

@@ -97,6 +97,21 @@ fn failures_and_retries_are_told_of_the_listener_and_the_route() {
 }
 
 #[test]
+fn a_route_counts_what_took_it_though_it_had_no_exchange_and_nothing_else() {
+    let fast = Backend::named("fast");
+    let admin = Admin::start_with_file(&routed("web", &fast, &fast.url()).replace(
+        "pool = \"slow\"\n[[pool]]",
+        "pool = \"slow\"\nrate_limit = { requests = 1, per = \"1h\", burst = 1 }\n[[pool]]",
+    ));
+    assert_eq!(get(admin.balancer.address, "/lb-status").expect("a response").status, 200);
+    let of_route = |name: &str| sum(&scrape(&admin), &format!("evenkeel_route_{name}"));
+    assert_eq!(of_route("requests_total"), 0.0, "the status takes no route");
+    assert_eq!(get(admin.balancer.address, "/slow").expect("a response").status, 200);
+    assert_eq!(get(admin.balancer.address, "/slow").expect("a response").status, 429);
+    assert_eq!((of_route("requests_total"), of_route("failures_total")), (2.0, 1.0));
+}
+
+#[test]
 fn buffers_and_pipes_are_told_while_a_client_keeps_its_answer_waiting() {
     let large = vec![b'x'; 1024 * 1024];
     let backend = Backend::start(move |request, reply| {
