@@ -226,14 +226,14 @@ impl Force {
                 let slot = &mut self.slots[at];
                 (slot.site, slot.bound, slot.left) = (site, bound, None);
                 let known = std::mem::take(&mut slot.routes);
-                slot.routes = routes(listener, &known, workers);
+                slot.routes = routes(listener, &name, &known, workers);
                 if slot.traffic.name() != name {
                     slot.traffic = Arc::new(slot.traffic.renamed(name));
                 }
             }
             None => {
+                let routes = routes(listener, &name, &[], workers);
                 let traffic = Arc::new(Counted::new(name, bound.to_string(), workers));
-                let routes = routes(listener, &[], workers);
                 self.slots.push(Slot { asked: listener.address, bound, site, left: None, traffic, routes });
             }
         }
@@ -377,11 +377,13 @@ fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec
     (pool, addresses)
 }
 
-/// The counts of a listener's routes; those of a route go on as long as its name does.
-fn routes(listener: &Listener, known: &[Arc<Counted>], workers: usize) -> Vec<Arc<Counted>> {
-    let counts = |route: &Route| {
-        let before = known.iter().find(|known| known.name() == route.name).cloned();
-        before.unwrap_or_else(|| Arc::new(Counted::new(route.name.clone(), String::new(), workers)))
+/// The counts of a listener's routes; those of a route go on as long as its name does. Another listener may have one of
+/// the same name.
+fn routes(listener: &Listener, name: &str, known: &[Arc<Counted>], workers: usize) -> Vec<Arc<Counted>> {
+    let counts = |route: &Route| match known.iter().find(|known| known.name() == route.name) {
+        Some(before) if before.listener() == name => Arc::clone(before),
+        Some(before) => Arc::new(before.of(name)),
+        None => Arc::new(Counted::new(route.name.clone(), String::new(), workers).of(name)),
     };
     listener.routes.all().iter().map(counts).collect()
 }

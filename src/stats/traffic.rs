@@ -113,19 +113,33 @@ pub struct Sum {
 pub struct Counted {
     name: String,
     address: String,
+    /// Of a route.
+    listener: String,
     by_worker: Arc<[Traffic]>,
 }
 
 impl Counted {
     /// One of that name, counted by so many workers; a listener has an address.
     pub fn new(name: String, address: String, workers: usize) -> Self {
-        Self { name, address, by_worker: (0..workers).map(|_| Traffic::default()).collect() }
+        Self {
+            name,
+            address,
+            listener: String::new(),
+            by_worker: (0..workers).map(|_| Traffic::default()).collect(),
+        }
     }
 
     /// The same counts under another name.
     #[must_use]
     pub fn renamed(&self, name: String) -> Self {
-        Self { name, address: self.address.clone(), by_worker: Arc::clone(&self.by_worker) }
+        let (address, listener) = (self.address.clone(), self.listener.clone());
+        Self { name, address, listener, by_worker: Arc::clone(&self.by_worker) }
+    }
+
+    /// The same counts, of a route of the listener that is called so.
+    #[must_use]
+    pub fn of(&self, listener: &str) -> Self {
+        Self { listener: listener.to_owned(), ..self.renamed(self.name.clone()) }
     }
 
     /// What it is called: its label.
@@ -136,6 +150,11 @@ impl Counted {
     /// Where it listens; empty for a route.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What the listener of a route is called; empty for a listener.
+    pub fn listener(&self) -> &str {
+        &self.listener
     }
 
     /// That worker's counts.

@@ -59,6 +59,7 @@ fn what_is_open_and_in_flight_is_told_and_a_renamed_listener_keeps_it() {
     std::fs::write(admin.file(), text.replace("\"web\"", "\"www\"")).expect("write");
     assert_eq!(admin.post("/api/reload", "").0, 200);
     wait(&admin, "evenkeel_listener_open_connections{listener=\"www\"}", 5.0);
+    let route = route.replace("\"web\"", "\"www\"");
     gate.send(()).expect("the backend waits");
     clients[0].body(framing, &mut Default::default()).expect("the rest of the answer");
     wait(&admin, "evenkeel_listener_in_flight{listener=\"www\"}", 0.0);

@@ -76,6 +76,33 @@ fn the_counts_are_those_of_the_requests_sent() {
     assert!((0..2).any(|w| found[&format!("evenkeel_worker_tick_seconds_count{{worker=\"{w}\"}}")] > 0.0));
 }
 
+/// Two of one name and labels make a scraper throw away one of them, or all.
+#[test]
+fn every_sample_is_told_once_though_two_listeners_have_routes_of_one_name() {
+    let backend = Backend::named("a");
+    let listener = |name: &str, address: &str| {
+        format!(
+            "[[listener]]\nname = \"{name}\"\naddress = \"{address}:0\"\n[[listener.route]]\nname = \"api\"\n\
+             path_prefix = \"/api\"\npool = \"p\"\n"
+        )
+    };
+    let both = listener("a", "127.0.0.1") + &listener("b", "127.0.0.2");
+    let rest = format!("{both}[[pool]]\nname = \"p\"\n[[pool.backend]]\nurl = \"{}\"\n", backend.url());
+    let admin = Admin::start_with_file(&rest);
+    assert_eq!(get(admin.balancer.address, "/api").expect("a response").status, 200);
+    let text = admin.get("/metrics").text();
+    let told = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&text).len(), told, "{text}");
+    std::fs::write(
+        admin.file(),
+        std::fs::read_to_string(admin.file()).expect("its file").replace("\"a\"", "\"c\""),
+    )
+    .expect("write");
+    assert_eq!(admin.post("/api/reload", "").0, 200);
+    let route = "evenkeel_route_requests_total{listener=\"c\",route=\"api\",class=\"2xx\"}";
+    assert_eq!(scrape(&admin)[route], 1.0, "it is the same one");
+}
+
 #[test]
 fn retries_failures_and_waits_are_counted_where_they_happen() {
     let bad = Backend::start(|_, reply| {

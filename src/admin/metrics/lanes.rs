@@ -14,9 +14,8 @@ struct Seen {
     sum: Sum,
 }
 
-fn seen(all: &[Arc<Counted>], label: &str) -> Vec<Seen> {
-    let one = |one: &Arc<Counted>| Seen { labels: labels(&[(label, one.name())]), sum: one.sum() };
-    all.iter().map(one).collect()
+fn seen(all: &[Arc<Counted>], labels: fn(&Counted) -> String) -> Vec<Seen> {
+    all.iter().map(|one| Seen { labels: labels(one), sum: one.sum() }).collect()
 }
 
 fn each(text: &mut Text, all: &[Seen], family: &Family, add: impl Fn(&mut Samples<'_>, &Seen)) {
@@ -47,7 +46,7 @@ const LISTENER: [Count; 6] = {
 };
 
 pub(super) fn listeners(text: &mut Text, all: &[Arc<Counted>]) {
-    let all = seen(all, "listener");
+    let all = seen(all, |listener| labels(&[("listener", listener.name())]));
     counts(text, &all, &LISTENER);
     let requests =
         family("evenkeel_listener_requests", Kind::Counter, "Requests answered, by class of status.");
@@ -73,7 +72,7 @@ const ROUTE: [Count; 4] = {
 };
 
 pub(super) fn routes(text: &mut Text, all: &[Arc<Counted>]) {
-    let all = seen(all, "route");
+    let all = seen(all, |route| labels(&[("listener", route.listener()), ("route", route.name())]));
     counts(text, &all, &ROUTE);
     let requests = family("evenkeel_route_requests", Kind::Counter, "Requests answered, by class of status.");
     each(text, &all, &requests, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
