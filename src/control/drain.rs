@@ -8,8 +8,9 @@ use super::{Event, Running, count, failed};
 use crate::limits;
 
 impl Running {
-    /// Drains until nothing is left, the drain timeout is over or a second signal comes.
-    pub(super) fn drain(self) -> ExitCode {
+    /// Drains until nothing is left, the drain timeout is over or a second signal comes. Where none has come so far, it
+    /// was asked for over the admin listener, and whoever runs the process may yet tell it to end, in the usual way.
+    pub(super) fn drain(self, mut signalled: bool) -> ExitCode {
         self.draining.store(true, Relaxed);
         log::info!("draining: no new connections, {} open", count(self.open(), "connection"));
         if let Err(error) = self.crew.drain() {
@@ -22,7 +23,11 @@ impl Running {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Failed(i, error)) => return failed(i, &error),
                 Ok(Event::Reload) => log::warn!("not reloaded: this process is draining"),
-                Ok(Event::Renamed) => {}
+                Ok(Event::Renamed | Event::Drain) => {}
+                Ok(Event::Stop) if !signalled => {
+                    signalled = true;
+                    log::info!("draining already; a second signal ends it at once");
+                }
                 Ok(Event::Stop) => {
                     log::warn!("stopped by a second signal, {} cut", count(self.open(), "connection"));
                     return self.cut(left);
@@ -45,7 +50,7 @@ impl Running {
             match self.events.recv_deadline(deadline) {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Failed(i, error)) => return failed(i, &error),
-                Ok(Event::Stop | Event::Reload | Event::Renamed) => {}
+                Ok(Event::Stop | Event::Drain | Event::Reload | Event::Renamed) => {}
                 Err(_) => {
                     log::warn!("{} did not end in time", count(left as u64, "worker"));
                     break;

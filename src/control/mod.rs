@@ -37,6 +37,8 @@ pub type Source = Box<dyn Fn() -> Result<Config, String> + Send>;
 enum Event {
     /// SIGTERM or SIGINT.
     Stop,
+    /// A drain asked for over the admin listener.
+    Drain,
     /// SIGHUP, or a reload asked for over the admin listener.
     Reload,
     /// The name of a backend stands for other addresses.
@@ -203,7 +205,7 @@ fn serve_admin(
             if draining.swap(true, Relaxed) {
                 return Err("a drain has begun already".to_owned());
             }
-            stop.send(Event::Stop).map_err(|_| "the process is ending".to_owned())?;
+            stop.send(Event::Drain).map_err(|_| "the process is ending".to_owned())?;
             Ok("a drain has begun".to_owned())
         }),
     };
@@ -334,7 +336,8 @@ impl Running {
                 Ok(Event::Failed(i, error)) => return failed(i, &error),
                 Ok(Event::Reload) => self.reload(),
                 Ok(Event::Renamed) => self.rename(),
-                Ok(Event::Stop | Event::Drained) | Err(_) => return self.drain(),
+                Ok(Event::Drain) => return self.drain(false),
+                Ok(Event::Stop | Event::Drained) | Err(_) => return self.drain(true),
             }
         }
     }

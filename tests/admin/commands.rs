@@ -121,6 +121,32 @@ fn a_reload_by_command_takes_the_file_or_says_what_is_wrong_with_it() {
     assert_eq!(get(admin.balancer.address, "/").expect("a response").text(), "a");
 }
 
+/// As where a hook before the stop drains, and the stop is the signal as ever.
+#[test]
+fn the_first_signal_after_a_drain_by_command_cuts_nothing_and_the_second_does() {
+    let (backend, gate) = gated();
+    let mut admin = Admin::start(&["--backends", &backend.url()]);
+    let ask = || {
+        let mut client = Client::connect(admin.balancer.address);
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+        let (_, _, framing) = client.head().expect("the head of the answer");
+        (client, framing)
+    };
+    let (mut first, framing) = ask();
+    let (mut second, rest) = ask();
+    assert_eq!(admin.post("/api/drain", "").0, 200);
+    admin.balancer.terminate();
+    let said = |text: &str| admin.balancer.lines().iter().any(|line| line.contains(text));
+    eventually(SOON, "the signal is taken", || said("draining already") || said("cut"));
+    gate.send(()).expect("the backend waits");
+    let mut body = Default::default();
+    first.body(framing, &mut body).expect("the rest of the answer");
+    assert_eq!(body.bytes, b"ab");
+    admin.balancer.terminate();
+    assert!(second.body(rest, &mut Default::default()).is_err(), "it was cut");
+    assert!(admin.balancer.exit_within(SOON).success());
+}
+
 #[test]
 fn a_drain_by_command_ends_the_process_and_a_second_one_does_not_cut_it_short() {
     let (backend, gate) = gated();
