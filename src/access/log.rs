@@ -110,7 +110,10 @@ impl Reopen {
     /// Asks for it; the next line goes to the new file.
     pub fn ask(&self) {
         if let Some((wanted, orders)) = &*self.target() {
-            wanted.store(true, Relaxed);
+            // Asked for already: orders that nobody takes would keep lines out of the queue.
+            if wanted.swap(true, Relaxed) {
+                return;
+            }
             // With the queue full the thread is awake, and looks before it writes.
             let _ = orders.try_send(Order::Look);
         }

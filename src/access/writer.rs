@@ -170,6 +170,29 @@ mod tests {
         assert!(queue.pass(batch, 1).is_err());
     }
 
+    /// A thread that is stuck looks at none of them.
+    #[test]
+    fn a_file_that_is_asked_for_again_and_again_keeps_no_line_out() {
+        let path = std::env::temp_dir().join(format!("evenkeel-storm-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+        let mut log = Log::start(Some(&AccessLog { path: Some(path.clone()), format: LogFormat::Text }))
+            .expect("a pipe without a reader");
+        let queue = log.queue().expect("a queue");
+        // More than a pipe holds.
+        queue.pass(vec![b'x'; 1024 * 1024], 1).expect("room");
+        let began = std::time::Instant::now();
+        while !queue.orders().is_empty() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(20), "nobody takes it");
+            thread::yield_now();
+        }
+        (0..2 * limits::LOG_BATCHES).for_each(|_| log.reopen().ask());
+        queue.pass(lines(1), 1).expect("room");
+        let next = log.prepare(None).expect("none").expect("another one");
+        log.follow(next);
+        let _ = std::fs::remove_file(path);
+    }
+
     /// Both write to one file: what the first was given stands before what the second was, however late.
     #[test]
     fn the_next_one_waits_for_the_last_line_of_the_one_before() {
