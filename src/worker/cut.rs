@@ -14,7 +14,7 @@ impl<N: Net> Pump<N> {
         let (mut scratch, cause) = (mem::take(&mut self.scratch), Cause::DrainCut);
         for key in self.downstreams.keys().collect::<Vec<_>>() {
             let Some(down) = self.downstreams.get(key) else { continue };
-            let begun = down.input.as_ref().is_some_and(has_line);
+            let begun = down.input.as_ref().is_some_and(|input| has_line(input.filled()));
             match down.phase {
                 Phase::Flight => self.fail(&mut scratch, key, cause),
                 Phase::Opening if down.input.is_some() => self.refuse_tunnel(key, cause),

@@ -5,7 +5,6 @@ use std::mem;
 use super::connection::{Phase, Stage};
 use super::pump::Pump;
 use super::scratch::Scratch;
-use crate::buffer::Buffer;
 use crate::exchange::Cause;
 use crate::slab::Key;
 use crate::stats::Counter;
@@ -94,7 +93,10 @@ impl<N: Net> Pump<N> {
     pub(super) fn expired(&mut self, scratch: &mut Scratch, key: Key) {
         let down = &self.downstreams[key];
         match down.phase {
-            Phase::Head if down.output.is_none() && down.input.as_ref().is_some_and(has_line) => {
+            Phase::Head
+                if down.output.is_none()
+                    && down.input.as_ref().is_some_and(|input| has_line(input.filled())) =>
+            {
                 self.reply_error(scratch, key, Cause::HeadTimeout, 408, false);
             }
             Phase::Opening => self.opening_expired(key),
@@ -144,6 +146,6 @@ impl<N: Net> Pump<N> {
 }
 
 /// More than empty lines: somebody waits for an answer to it.
-pub(super) fn has_line(head: &Buffer) -> bool {
-    head.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+pub(super) fn has_line(head: &[u8]) -> bool {
+    head.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::connection::{Flight, Phase, Read, Stage, Tried, read, write};
+use super::expiry::has_line;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::tunnel::Way;
@@ -42,7 +43,7 @@ impl<N: Net> Pump<N> {
                     down.input = scratch.rest(0, &mut self.pool);
                     return Flow::Blocked;
                 }
-                Read::Ended | Read::Failed => return self.close_downstream(key),
+                Read::Ended | Read::Failed => return self.head_broken(scratch, key),
             }
             self.count_in(key, (scratch.input().len() - waiting) as u64);
             if waiting == 0 {
@@ -62,6 +63,16 @@ impl<N: Net> Pump<N> {
             }
             Err(refusal) => self.refuse(scratch, key, refusal),
         }
+    }
+
+    /// The client is gone; what it had begun to say is told.
+    fn head_broken(&mut self, scratch: &Scratch, key: Key) -> Flow {
+        if has_line(scratch.input()) {
+            self.note_refused(key, scratch.input());
+            self.count_failure(key, Cause::ClientClosed);
+            self.log_failure(key, Cause::ClientClosed, format_args!("gone within its head"));
+        }
+        self.close_downstream(key)
     }
 
     fn begin(&mut self, scratch: &mut Scratch, key: Key, start: usize, end: usize) -> Flow {

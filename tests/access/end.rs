@@ -1,6 +1,7 @@
 //! What the end of the process cuts has its line, whatever ends it.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::Place;
 use crate::reload::Live;
 use crate::support::raw::{read_head, serve_raw};
-use crate::support::{Client, SOON, eventually};
+use crate::support::{Backend, Client, Evenkeel, SOON, eventually, get};
 
 /// A balancer with an HTTP and a TCP listener before one backend, which never ends what it begins.
 fn cut_off(place: &Place, flags: &[&str]) -> Live {
@@ -115,4 +116,22 @@ fn a_second_signal_leaves_them_too() {
     assert_eq!(live.balancer.exit_within(Duration::from_secs(5)).code(), Some(0));
     assert_told(&place, &live);
     drop(clients);
+}
+
+#[test]
+fn a_client_that_is_gone_within_its_head_has_a_line_and_one_that_said_nothing_has_none() {
+    let (place, backend) = (Place::new(), Backend::named("a"));
+    let flags = ["--access-log", &place.path("a.log"), "--access-log-format", "json"];
+    let balancer = Evenkeel::start(&[&flags[..], &["--backends", &backend.url()]].concat());
+    for said in ["", "\r\n", "GET /half HTTP/1.1\r\nHos", "\x16\x03\x01"] {
+        let mut client = Client::connect(balancer.address);
+        client.send(said).expect("send");
+        client.stream().shutdown(Shutdown::Write).expect("shut down");
+        assert_eq!(client.stream().read(&mut [0]).expect("its end"), 0, "{said:?}");
+    }
+    assert_eq!(get(balancer.address, "/last").expect("a response").status, 200);
+    let lines = place.await_json("a.log", 3);
+    let told = |line: &Value| (line["target"].clone(), line["status"].clone(), line["cause"].clone());
+    assert!(lines.iter().any(|line| told(line) == ("/half".into(), Value::Null, "client-closed".into())));
+    assert_eq!(balancer.status()["failures"]["client-closed"], 2);
 }
