@@ -124,7 +124,7 @@ fn a_client_that_is_gone_within_its_head_has_a_line_and_one_that_said_nothing_ha
     let flags = ["--access-log", &place.path("a.log"), "--access-log-format", "json"];
     let balancer = Evenkeel::start(&[&flags[..], &["--backends", &backend.url()]].concat());
     for said in ["", "\r\n", "GET /half HTTP/1.1\r\nHos", "\x16\x03\x01"] {
-        let mut client = Client::connect(balancer.address);
+        let client = Client::connect(balancer.address);
         client.send(said).expect("send");
         client.stream().shutdown(Shutdown::Write).expect("shut down");
         assert_eq!(client.stream().read(&mut [0]).expect("its end"), 0, "{said:?}");
