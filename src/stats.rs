@@ -49,8 +49,6 @@ pub enum Counter {
     TunnelsEnded,
     /// How long those that are over lasted in all, in milliseconds.
     TunnelMillis,
-    /// Lines of the access log that were lost: its file or pipe was too slow, or refused them.
-    LogLost,
     /// Buffers that connections hold now.
     BuffersLent,
     /// Sizes of these together.
@@ -67,7 +65,7 @@ pub enum Counter {
 
 impl Counter {
     /// Those that only grow, with the names they are told by.
-    pub const TOLD: [(&str, Self); 15] = [
+    pub const TOLD: [(&str, Self); 14] = [
         ("accepted", Self::Accepted),
         ("requests", Self::Requests),
         ("retries", Self::Retries),
@@ -82,7 +80,6 @@ impl Counter {
         ("accept_pauses", Self::AcceptPauses),
         ("tunnels", Self::Tunnels),
         ("tunnel_ms", Self::TunnelMillis),
-        ("access_log_lost", Self::LogLost),
     ];
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 
 use crossbeam_channel::after;
 
-use super::queue::{Order, Queue, Shared};
+use super::queue::{Losses, Order, Queue, Shared};
 use super::writer::{self, Ending, Target, Writer};
 use crate::config::AccessLog;
 use crate::limits;
@@ -66,6 +66,11 @@ impl Log {
     /// A worker's end of the queue.
     pub fn queue(&self) -> Option<Queue> {
         self.current.as_ref().map(|(_, writer)| writer.queue())
+    }
+
+    /// What was lost so far, for those who ask from other threads.
+    pub fn losses(&self) -> Arc<Losses> {
+        Arc::clone(&self.shared.losses)
     }
 
     /// What has the file opened again, whichever is in force when it is asked.

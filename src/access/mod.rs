@@ -15,5 +15,5 @@ mod writer;
 
 pub use self::log::{Log, Next, Reopen};
 pub use line::{Line, Times};
-pub use queue::{Queue, Returned};
+pub use queue::{Losses, Queue};
 pub use stamp::Stamps;

@@ -98,8 +98,8 @@ impl Pen {
         }
     }
 
-    /// Writes so many lines; how many were lost: 0, or with an error those of which not all was written.
-    pub(super) fn write(&mut self, bytes: &[u8], lines: u64) -> Result<u64, (u64, io::Error)> {
+    /// Writes so many lines; with an error, how many there are of which not all was written.
+    pub(super) fn write(&mut self, bytes: &[u8], lines: u64) -> Result<(), (u64, io::Error)> {
         if (self.fresh || self.broken) && self.is_within_line() {
             self.put(b"\n").map_err(|(_, error)| (lines, error))?;
         }
@@ -108,8 +108,7 @@ impl Pen {
             let (whole, rest) = bytes.split_at(written);
             self.broken = whole.last().is_some_and(|&byte| byte != b'\n');
             (memchr::memchr_iter(b'\n', rest).count() as u64, error)
-        })?;
-        Ok(0)
+        })
     }
 
     /// A file may have been emptied since; of anything else only what was written here is known.
@@ -160,8 +159,8 @@ mod tests {
     fn written_behind(text: &str, prepare: impl FnOnce(&mut Pen)) -> String {
         let (mut pen, path) = pen("behind", text);
         prepare(&mut pen);
-        assert_eq!(pen.write(b"line\n", 1).expect("written"), 0);
-        assert_eq!(pen.write(b"next\n", 1).expect("written"), 0);
+        pen.write(b"line\n", 1).expect("written");
+        pen.write(b"next\n", 1).expect("written");
         let text = std::fs::read_to_string(&path).expect("the file");
         let _ = std::fs::remove_file(path);
         text
@@ -193,7 +192,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
         assert!(made.success());
         let mut pen = Pen::new(Some(&path)).expect("open without a reader");
-        assert_eq!(pen.write(b"line\n", 1).expect("written"), 0);
+        pen.write(b"line\n", 1).expect("written");
         let mut reader = File::open(&path).expect("a reader");
         let mut read = [0; 5];
         io::Read::read_exact(&mut reader, &mut read).expect("the line");

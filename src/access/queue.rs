@@ -26,20 +26,12 @@ pub(super) enum Order {
     Finish(Sender<()>),
 }
 
-/// A buffer that has been written, and lines of it that were not.
-#[derive(Debug)]
-pub struct Returned {
-    /// Empty, for the next lines.
-    pub bytes: Vec<u8>,
-    /// Lines that could not be written.
-    pub lost: u64,
-}
-
 /// A worker's end of the queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
     orders: Sender<Order>,
-    returned: Receiver<Returned>,
+    /// Buffers for the next lines, empty.
+    returned: Receiver<Vec<u8>>,
     losses: Arc<Losses>,
     /// Bytes of lines that are not written yet.
     waiting: Arc<AtomicUsize>,
@@ -50,7 +42,7 @@ pub struct Queue {
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) orders: Receiver<Order>,
-    pub(super) returns: Sender<Returned>,
+    pub(super) returns: Sender<Vec<u8>>,
     pub(super) losses: Arc<Losses>,
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) reopen: Arc<AtomicBool>,
@@ -62,8 +54,8 @@ pub(super) struct Shared {
     pub(super) losses: Arc<Losses>,
     /// Lines were lost.
     pub(super) rings: Receiver<()>,
-    returns: Sender<Returned>,
-    returned: Receiver<Returned>,
+    returns: Sender<Vec<u8>>,
+    returned: Receiver<Vec<u8>>,
 }
 
 impl Shared {
@@ -77,7 +69,7 @@ impl Shared {
 
 /// Lines lost by the whole process.
 #[derive(Debug)]
-pub(super) struct Losses {
+pub struct Losses {
     lines: AtomicU64,
     /// How many of them were said.
     said: AtomicU64,
@@ -88,6 +80,11 @@ pub(super) struct Losses {
 }
 
 impl Losses {
+    /// How many they are.
+    pub fn lines(&self) -> u64 {
+        self.lines.load(Relaxed)
+    }
+
     fn add(&self, lines: u64) {
         self.lines.fetch_add(lines, Relaxed);
         // Rung already is as good.
@@ -102,7 +99,7 @@ impl Losses {
 
     /// Says what was lost and not yet said.
     pub(super) fn say(&self) {
-        let all = self.lines.load(Relaxed);
+        let all = self.lines();
         let new = all.saturating_sub(self.said.swap(all, Relaxed));
         if new > 0 {
             let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -172,7 +169,7 @@ impl Queue {
     }
 
     /// A buffer that came back, if one did.
-    pub fn returned(&self) -> Option<Returned> {
+    pub fn returned(&self) -> Option<Vec<u8>> {
         self.returned.try_recv().ok()
     }
 }

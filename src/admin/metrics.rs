@@ -43,7 +43,7 @@ pub(super) fn answer(site: &Site, format: Format) -> Answer {
 }
 
 /// Per-worker families that are one count each.
-const WORKER_COUNTS: [(Family, Counter); 23] = {
+const WORKER_COUNTS: [(Family, Counter); 22] = {
     use Kind::{Counter as C, Gauge as G};
     [
         (family("evenkeel_worker_accepted", C, "Client connections accepted."), Counter::Accepted),
@@ -111,10 +111,6 @@ const WORKER_COUNTS: [(Family, Counter); 23] = {
             Counter::AcceptPauses,
         ),
         (family("evenkeel_worker_tunnels", C, "Connections balanced as a whole."), Counter::Tunnels),
-        (
-            family("evenkeel_worker_access_log_lost", C, "Lines of the access log that were lost."),
-            Counter::LogLost,
-        ),
         (family("evenkeel_worker_buffers_lent", G, "Buffers that connections hold."), Counter::BuffersLent),
         (in_unit("evenkeel_worker_buffers_lent_bytes", G, "bytes", "Memory of these."), Counter::BufferBytes),
         (

@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::access::Losses;
 use crate::balance::Table;
 use crate::stats::Block;
 use crate::stats::traffic::Counted;
@@ -45,6 +46,8 @@ pub struct Sources {
     pub routes: Box<dyn Fn() -> Vec<Arc<Counted>> + Send + Sync>,
     /// Each worker's counters.
     pub workers: Vec<Arc<Block>>,
+    /// Lines of the access log that were lost.
+    pub losses: Arc<Losses>,
     /// Client connections that each worker has open.
     pub connections: Box<dyn Fn() -> Vec<u32> + Send + Sync>,
     /// The process is about to end.

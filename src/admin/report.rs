@@ -194,7 +194,11 @@ pub(super) fn report(site: &Site) -> Report {
         requests_per_second: rounded(workers.iter().map(|worker| worker.requests_per_second).sum()),
         latency: latency(&view.present.times_since(&view.earlier)),
         last: site.history.last(),
-        counts: Counter::TOLD.iter().map(|&(name, counter)| (name, count(counter))).collect(),
+        counts: Counter::TOLD
+            .iter()
+            .map(|&(name, counter)| (name, count(counter)))
+            .chain([("access_log_lost", sources.losses.lines())])
+            .collect(),
         errors: by_cause((0..CODES.len()).map(failures)),
         listeners: (sources.listeners)().iter().map(|listener| listener_report(listener)).collect(),
         workers,

@@ -87,12 +87,12 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     names.follow(urls(&config));
     let stats: Vec<_> = (0..config.workers).map(|_| Arc::new(Block::default())).collect();
     let (crew_cell, table) = (Arc::new(OnceLock::<Arc<Crew>>::new()), Arc::new(RwLock::default()));
-    let fixtures = Fixtures {
-        status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone()),
-        connections: connections(config.limits.connections, descriptors),
-    };
     let access = access::Log::start(config.access_log.as_ref())
         .map_err(|error| cannot_open(config.access_log.as_ref(), error))?;
+    let fixtures = Fixtures {
+        status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone(), access.losses()),
+        connections: connections(config.limits.connections, descriptors),
+    };
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
     let (force, sockets) =
@@ -115,8 +115,8 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         None => None,
         Some(wanted) => {
             let (table, listeners, routes) = (Arc::clone(&table), force.traffic(), force.routes());
-            let parts =
-                AdminParts { table, crew: Arc::clone(&crew), stats: stats.clone(), listeners, routes };
+            let (crew, stats, losses) = (Arc::clone(&crew), stats.clone(), access.losses());
+            let parts = AdminParts { table, crew, stats, losses, listeners, routes };
             let orders = Orders { events: sender.clone(), asks, draining: Arc::clone(&draining) };
             Some(serve_admin(&wanted, parts, orders, began)?)
         }
@@ -165,6 +165,7 @@ struct AdminParts {
     table: Arc<RwLock<Arc<Table>>>,
     crew: Arc<Crew>,
     stats: Vec<Arc<Block>>,
+    losses: Arc<access::Losses>,
     listeners: force::Told,
     routes: force::Told,
 }
@@ -183,7 +184,7 @@ fn serve_admin(
     began: Instant,
 ) -> Result<admin::Thread, StartError> {
     let Orders { events, asks, draining } = orders;
-    let AdminParts { table, crew, stats, listeners, routes } = parts;
+    let AdminParts { table, crew, stats, losses, listeners, routes } = parts;
     let (is_draining, stop) = (Arc::clone(&draining), events.clone());
     let sources = admin::Sources {
         token: wanted.token.clone(),
@@ -192,6 +193,7 @@ fn serve_admin(
         listeners: Box::new(move || listeners.read().unwrap_or_else(PoisonError::into_inner).clone()),
         routes: Box::new(move || routes.read().unwrap_or_else(PoisonError::into_inner).clone()),
         workers: stats,
+        losses,
         connections: Box::new(move || crew.open().collect()),
         draining: Box::new(move || is_draining.load(Relaxed)),
         reload: Box::new(move || {
@@ -220,11 +222,12 @@ fn status(
     table: Arc<RwLock<Arc<Table>>>,
     crew: Arc<OnceLock<Arc<Crew>>>,
     stats: Vec<Arc<Block>>,
+    losses: Arc<access::Losses>,
 ) -> Arc<dyn Fn() -> String + Send + Sync> {
     Arc::new(move || {
         let table = Arc::clone(&table.read().unwrap_or_else(PoisonError::into_inner));
         let connections = crew.get().into_iter().flat_map(|crew| crew.open());
-        admin::status::short(&table, connections, &stats)
+        admin::status::short(&table, connections, &stats, &losses)
     })
 }
 

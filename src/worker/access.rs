@@ -11,7 +11,6 @@ use crate::exchange::Cause;
 use crate::id::{BackendId, PoolId};
 use crate::limits;
 use crate::slab::Key;
-use crate::stats::Counter;
 use crate::transport::Net;
 
 /// A worker's part of the access log.
@@ -160,20 +159,11 @@ impl Access {
         }
     }
 
-    /// Passes the lines on that are there; those that were lost are counted.
-    fn pass(&mut self, last: bool) -> u64 {
-        let mut lost = 0;
-        let mut next = None;
-        while let Some(returned) = self.queue.returned() {
-            lost += returned.lost;
-            // A line of many escapes may have made it larger than a batch is.
-            if returned.bytes.capacity() <= 2 * limits::LOG_BATCH {
-                next = Some(returned.bytes);
-            }
-            if next.is_some() && returned.lost == 0 {
-                break;
-            }
-        }
+    /// Passes the lines on that are there.
+    fn pass(&mut self, last: bool) {
+        // A line of many escapes may have made it larger than a batch is.
+        let fits = |bytes: &Vec<u8>| bytes.capacity() <= 2 * limits::LOG_BATCH;
+        let mut next = std::iter::from_fn(|| self.queue.returned()).find(fits);
         let lines = std::mem::take(&mut self.lines);
         let batch = std::mem::take(&mut self.batch);
         let passed = match last {
@@ -182,11 +172,9 @@ impl Access {
         };
         if let Err(mut bytes) = passed {
             bytes.clear();
-            lost += lines;
             next = Some(bytes);
         }
         self.batch = next.unwrap_or_else(|| Vec::with_capacity(limits::LOG_BATCH + limits::LOG_VALUE));
-        lost
     }
 }
 
@@ -369,8 +357,7 @@ impl<N: Net> Pump<N> {
 
     fn pass_lines(&mut self, last: bool) {
         if let Some(access) = &mut self.access {
-            let lost = access.pass(last);
-            self.stats.add(Counter::LogLost, lost);
+            access.pass(last);
         }
     }
 

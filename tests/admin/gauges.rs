@@ -173,7 +173,7 @@ fn lines_that_the_access_log_lost_are_told() {
     let log = pipe.display().to_string();
     let admin = Admin::start(&["--workers", "1", "--access-log", &log, "--backends", &backend.url()]);
     std::fs::remove_file(&pipe).expect("remove the pipe");
-    let lost = "evenkeel_worker_access_log_lost_total{worker=\"0\"}";
+    let lost = "evenkeel_access_log_lost_total";
     assert_eq!(scrape(&admin)[lost], 0.0);
     let mut client = Client::connect(admin.balancer.address);
     let fields = format!("User-Agent: {}\r\n", "u".repeat(6_000));
@@ -182,6 +182,16 @@ fn lines_that_the_access_log_lost_are_told() {
         scrape(&admin)[lost] > 0.0
     });
     drop(unread);
+}
+
+/// Nothing comes behind them that would have a worker look.
+#[test]
+fn the_last_lines_that_a_disk_refused_are_told_too() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--workers", "1", "--access-log", "/dev/full", "--backends", &backend.url()]);
+    (0..3).for_each(|_| assert_eq!(get(admin.balancer.address, "/").expect("a response").status, 200));
+    wait(&admin, "evenkeel_access_log_lost_total", 3.0);
+    assert_eq!(admin.json("/api/status")["counts"]["access_log_lost"], 3);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
     text.family(&family("evenkeel_ready", Kind::Gauge, help)).add("", u8::from(ready));
     let help = "1 while the process finishes what it has and takes no more.";
     text.family(&family("evenkeel_draining", Kind::Gauge, help)).add("", u8::from((sources.draining)()));
+    let help = "Lines of the access log that were lost.";
+    text.family(&family("evenkeel_access_log_lost", Kind::Counter, help)).add("", sources.losses.lines());
     let help = "Unix time of the start.";
     text.family(&in_unit("process_start_time_seconds", Kind::Gauge, "seconds", help)).add("", site.began);
     let help = "Processor time of all threads.";
