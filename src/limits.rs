@@ -173,6 +173,9 @@ const _: () = assert!(HEAD_MIN <= HEAD && HEAD <= HEAD_MAX && HEAD_MAX < INBOX, 
 const _: () = assert!(TARGET_MIN <= HEAD_MIN && TARGET <= HEAD, "a target stands in the head");
 /// Bytes thrown away while lingering: all that a fast client sends in the time for it, short of an attack.
 pub const LINGER_BYTES: u32 = 64 * 1024 * 1024;
+/// A reminder of a deadline lies no farther ahead, so that of a connection that is gone it is soon given up. The wheel
+/// looks at what lies beyond its 8 s once in each of its rounds anyway.
+pub const REMINDER_MOST: Duration = Duration::from_secs(8);
 /// A client that will be closed after its answer is not watched for this long: most answers come before.
 pub const WATCH_DELAY: Duration = Duration::from_secs(1);
 /// Pause in accepting when the process is out of descriptors or memory.

@@ -178,3 +178,18 @@ fn one_client_among_many() {
 fn reminders_while_time_passes() {
     assert_many_free(20);
 }
+
+#[test]
+fn a_connection_at_rest_is_reminded_of_without_allocating() {
+    let mut balancer = Balancer::new(BACKENDS, WHOLE, 5);
+    let client = balancer.connect(b"");
+    for _ in 0..WARM_UP {
+        balancer.send(client, SMALL);
+        balancer.answer(RESPONSE);
+    }
+    let counted = allocation_counter::measure(|| {
+        (0..6_000).for_each(|_| balancer.tick(None));
+    });
+    assert!(balancer.pump.next_expiry().is_some(), "its time is not over");
+    assert_eq!(counted.count_total, 0);
+}

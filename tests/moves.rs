@@ -177,3 +177,22 @@ fn a_client_that_closes_after_its_answer_is_never_registered() {
     balancer.answer(RESPONSE);
     assert_calls(&balancer, &WARM, "a client of one request");
 }
+
+/// Nothing happens for so many milliseconds; when the pump then asks to be woken next.
+fn rest(balancer: &mut Balancer, milliseconds: u64) -> Option<u64> {
+    (0..milliseconds / STEP).for_each(|_| balancer.tick(None));
+    balancer.pump.next_expiry()
+}
+
+#[test]
+fn a_connection_that_is_gone_leaves_no_reminder_for_long() {
+    let (mut balancer, client) = warm(WHOLE);
+    rest(&mut balancer, 2_000);
+    balancer.send(client, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    balancer.answer(RESPONSE);
+    assert_eq!(
+        rest(&mut balancer, 10_000),
+        None,
+        "as much as it says would be kept of each that was here in a minute"
+    );
+}

@@ -6,9 +6,12 @@ use super::connection::{Phase, Stage};
 use super::pump::Pump;
 use super::scratch::Scratch;
 use crate::exchange::Cause;
+use crate::limits;
 use crate::slab::Key;
 use crate::stats::Counter;
 use crate::transport::{Net, Pipe};
+
+const REMINDER_MOST: u64 = limits::REMINDER_MOST.as_millis() as u64;
 
 impl<N: Net> Pump<N> {
     /// Sets when the present wait is given up, in milliseconds from now. The wheel is only touched when it
@@ -16,9 +19,10 @@ impl<N: Net> Pump<N> {
     pub(super) fn arm(&mut self, key: Key, wait: u64) {
         let down = &mut self.downstreams[key];
         down.deadline = self.now + wait;
-        if down.deadline < down.reminder {
-            down.reminder = down.deadline;
-            self.wheel.insert(down.deadline, key);
+        let reminder = down.deadline.min(self.now + REMINDER_MOST);
+        if reminder < down.reminder {
+            down.reminder = reminder;
+            self.wheel.insert(reminder, key);
         }
     }
 
@@ -46,7 +50,7 @@ impl<N: Net> Pump<N> {
         // What came of the next request in the same read is on its way from now on.
         let begun = self.downstreams[key].input.is_some();
         let wait = match (self.draining || self.is_left_behind(key), begun) {
-            (true, _) => crate::limits::DRAIN_GRACE,
+            (true, _) => limits::DRAIN_GRACE,
             (false, true) => timeouts.head,
             (false, false) => timeouts.idle,
         };
@@ -75,8 +79,8 @@ impl<N: Net> Pump<N> {
             return;
         }
         if self.now < down.deadline {
-            down.reminder = down.deadline;
-            self.wheel.insert(down.deadline, key);
+            down.reminder = down.deadline.min(self.now + REMINDER_MOST);
+            self.wheel.insert(down.reminder, key);
             if !down.registered {
                 self.register(key);
             }

@@ -159,7 +159,7 @@ pub(crate) struct Client(usize);
 
 /// One worker's pump with everything around it.
 pub(crate) struct Balancer {
-    pump: Pump<Streams>,
+    pub(crate) pump: Pump<Streams>,
     kernel: Rc<RefCell<Kernel>>,
     now: u64,
     /// Milliseconds from one turn of the loop to the next.
@@ -266,7 +266,7 @@ impl Balancer {
     }
 
     /// One turn of the worker's loop, and as many more as it takes to come to rest.
-    fn tick(&mut self, readable: Option<usize>) {
+    pub(crate) fn tick(&mut self, readable: Option<usize>) {
         self.now += self.step;
         self.pump.set_now(self.now * 1_000);
         self.pump.refresh();
