@@ -151,8 +151,9 @@ impl<N: Net> Pump<N> {
 
     /// One whose turn it may be tries to get a backend.
     pub(super) fn queued(&mut self, s: &mut Scratch, key: Key, flight_key: Key, since: u64) -> Flow {
-        // One that has closed its side has most likely gone: a backend that is busy must not serve nobody.
-        if self.downstreams[key].ready.ended {
+        // One that has closed its side has most likely gone: a backend that is busy must not serve nobody. Where
+        // connections are balanced as a whole it may as well have said all.
+        if self.downstreams[key].ready.ended && self.flights[flight_key].carried.is_none() {
             return self.fail(s, key, Cause::ClientClosed);
         }
         let pool_id = self.flights[flight_key].pool;

@@ -1,8 +1,10 @@
 //! Bounds hold to the connection.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::{Server, balancer, connect, logged, rest};
 use crate::support::{SOON, eventually};
@@ -61,4 +63,22 @@ fn a_reader_that_takes_nothing_costs_little() {
     assert!(memory < 32 << 20, "{memory} bytes at most");
     drop(slow);
     server.settles();
+}
+
+#[test]
+fn a_client_may_end_its_side_while_it_waits() {
+    let server = Server::echo();
+    let flags = ["--backend-max-connections", "1", "--queue-timeout", "10s", "--workers", "1"];
+    let balancer = balancer(&server.url(), &flags);
+    let mut first = connect(balancer.address);
+    assert!(lives(&mut first));
+    let [mut ended, reset] = [(); 2].map(|()| connect(balancer.address));
+    ended.write_all(b"all at once").expect("taken by the kernel");
+    ended.shutdown(Shutdown::Write).expect("shutdown");
+    SockRef::from(&reset).set_linger(Some(Duration::ZERO)).expect("linger");
+    drop(reset);
+    logged(&balancer, &["tunnel to nobody: client-closed"]);
+    drop(first);
+    assert_eq!(rest(&mut ended).expect("its turn has come"), b"all at once");
+    assert_eq!(server.connections(), 2);
 }
