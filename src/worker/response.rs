@@ -45,6 +45,7 @@ impl<N: Net> Pump<N> {
     fn pull_response(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
         if self.downstreams[key].output.is_some() {
             match self.flush(key) {
+                Flow::Moved if self.flights[flight_key].exchange.is_tunnel() => self.arm_stall(key),
                 Flow::Moved => {}
                 flow => return flow,
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::{Server, balancer, connect, logged, rest, said};
+use crate::admin::Admin;
 use crate::support::{Evenkeel, Port, SOON, eventually};
 
 /// A server that hands its connections over.
@@ -243,4 +244,38 @@ fn nothing_is_left_of_many_connections() {
     eventually(SOON, "all descriptors are closed", || open() <= before);
     server.settles();
     assert_eq!(server.connections(), 10_001);
+}
+
+/// A balancer of connections whose status can be asked for.
+fn told_of(server: &Server, more: &[&str]) -> Admin {
+    let url = server.url();
+    let flags = ["--mode", "tcp", "--health-check", "none", "--log-level", "debug", "--backends", &url];
+    Admin::start(&[&flags[..], more].concat())
+}
+
+#[test]
+fn a_client_that_takes_its_last_bytes_late_is_not_quiet() {
+    let (server, streams) = handing();
+    let admin = told_of(&server, &["--workers", "1", "--tunnel-timeout", "2s"]);
+    let mut client = connect(admin.balancer.address);
+    let mut backend = streams.recv_timeout(SOON).expect("a connection");
+    // In pieces that no pipe is taken for, until one waits for the client.
+    let (piece, mut sent, start) = ([7; 16 * 1024], 0, Instant::now());
+    let given = || admin.json("/api/status")["listeners"][0]["bytes_out"].as_u64().expect("a count");
+    loop {
+        backend.write_all(&piece).expect("written");
+        sent += piece.len() as u64;
+        let full = Instant::now();
+        while given() < sent && full.elapsed() < Duration::from_millis(200) {}
+        if given() < sent {
+            break;
+        }
+        assert!(start.elapsed() < SOON, "the client's side takes everything");
+    }
+    let full = Instant::now();
+    std::thread::sleep(Duration::from_millis(1_000));
+    client.read_exact(&mut vec![0; sent as usize]).expect("all of it");
+    eventually(SOON, "it would be over by now", || full.elapsed() > Duration::from_millis(2_400));
+    client.write_all(b"x").expect("written");
+    backend.read_exact(&mut [0]).expect("it goes on");
 }
