@@ -115,6 +115,14 @@ pub(super) struct Downstream<S> {
     pub(super) reminder: u64,
 }
 
+impl<S> Downstream<S> {
+    /// Waits for a first byte, of its first or next request, and owes the client none.
+    pub(super) fn is_unused(&self) -> bool {
+        let waits = matches!(self.phase, Phase::Head | Phase::Opening);
+        waits && self.input.is_none() && self.output.is_none()
+    }
+}
+
 /// What a downstream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::connection::Phase;
 use super::pump::{Pump, Settings};
 use crate::balance::{Eligible, Patience, Table};
 use crate::exchange::Line;
@@ -165,9 +164,7 @@ impl<N: Net> Pump<N> {
             return;
         }
         for key in self.downstreams.keys().collect::<Vec<_>>() {
-            let down = &self.downstreams[key];
-            let idle = down.phase == Phase::Head && down.input.is_none() && down.output.is_none();
-            if idle && self.is_left_behind(key) {
+            if self.downstreams[key].is_unused() && self.is_left_behind(key) {
                 self.arm(key, limits::DRAIN_GRACE.as_millis() as u64);
             }
         }

@@ -166,7 +166,9 @@ impl<N: Net> Pump<N> {
         let down = &mut self.downstreams[key];
         let silent = down.input.is_none();
         let required = self.proxy(key).is_some_and(|proxy| proxy.required);
-        if !self.awaits_header(key) {
+        if silent && (self.draining || self.is_left_behind(key)) {
+            self.close_downstream(key);
+        } else if !self.awaits_header(key) {
             self.refuse_tunnel(key, Cause::HeadTimeout);
         } else if required || !silent {
             self.refuse_tunnel(key, Cause::BadProxyHeader);

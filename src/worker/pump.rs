@@ -356,10 +356,7 @@ impl<N: Net> Pump<N> {
     /// Gives a connection that waits for its first or next request to a worker with fewer; true when it went.
     pub(super) fn pass_on(&mut self, key: Key) -> bool {
         let down = &self.downstreams[key];
-        let unused = matches!(down.phase, Phase::Head | Phase::Opening)
-            && down.input.is_none()
-            && down.output.is_none();
-        if !unused || down.announced || self.draining {
+        if !down.is_unused() || down.announced || self.draining {
             return false;
         }
         let Some(other) = self.net.lighter() else { return false };
@@ -426,8 +423,7 @@ impl<N: Net> Pump<N> {
         self.draining = true;
         let grace = limits::DRAIN_GRACE.as_millis() as u64;
         for key in self.downstreams.keys().collect::<Vec<_>>() {
-            let down = &self.downstreams[key];
-            if down.phase == Phase::Head && down.input.is_none() && down.output.is_none() {
+            if self.downstreams[key].is_unused() {
                 self.arm(key, grace);
             }
         }

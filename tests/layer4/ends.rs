@@ -279,3 +279,14 @@ fn a_client_that_takes_its_last_bytes_late_is_not_quiet() {
     client.write_all(b"x").expect("written");
     backend.read_exact(&mut [0]).expect("it goes on");
 }
+
+#[test]
+fn a_drain_does_not_wait_for_what_has_not_begun() {
+    let server = Server::echo();
+    let flags = ["--proxy-protocol", "require", "--proxy-from", "127.0.0.1", "--drain-timeout", "1h"];
+    let mut balancer = balancer(&server.url(), &[&flags[..], &["--head-timeout", "1h"]].concat());
+    let mut silent = connect(balancer.address);
+    balancer.terminate();
+    assert!(balancer.exit_within(SOON).success());
+    let _ = rest(&mut silent);
+}
