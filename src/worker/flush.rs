@@ -13,10 +13,10 @@ impl<N: Net> Pump<N> {
         let down = &mut self.downstreams[key];
         let Some(output) = &mut down.output else { return Flow::Moved };
         if !down.ready.writable {
-            return if down.ready.failed { self.close_downstream(key) } else { Flow::Blocked };
+            return if down.ready.failed { self.client_gone(key) } else { Flow::Blocked };
         }
         let Ok(taken) = write(&mut down.stream, &mut down.ready, output.filled()) else {
-            return self.close_downstream(key);
+            return self.client_gone(key);
         };
         output.consume(taken);
         let left = !output.is_empty();
@@ -42,7 +42,7 @@ impl<N: Net> Pump<N> {
         let taken = if down.ready.writable {
             match write(&mut down.stream, &mut down.ready, bytes) {
                 Ok(taken) => taken,
-                Err(_) => return self.close_downstream(key),
+                Err(_) => return self.client_gone(key),
             }
         } else {
             0

@@ -4,6 +4,7 @@ use super::connection::{Read, Stage, read};
 use super::pump::{Flow, Pump};
 use super::trust::Outcome;
 use crate::balance::patience;
+use crate::exchange::Cause;
 use crate::id::BackendId;
 use crate::slab::Key;
 use crate::stats::Counter;
@@ -31,6 +32,14 @@ impl<N: Net> Pump<N> {
             self.net.closed();
         }
         Flow::Over
+    }
+
+    /// As [`Self::close_downstream`], where the client takes nothing more.
+    pub(super) fn client_gone(&mut self, key: Key) -> Flow {
+        if self.downstreams[key].flight.is_some() {
+            self.count_failure(key, Cause::ClientClosed);
+        }
+        self.close_downstream(key)
     }
 
     /// Lets go of an exchange; its upstream is kept for the next one or closed.

@@ -148,7 +148,7 @@ impl<N: Net> Pump<N> {
         self.count_upstream(flight_key, 0, turn.taken);
         let exchange = &self.flights[flight_key].exchange;
         if turn.receiver_failed.is_some() {
-            return Some(self.close_downstream(key));
+            return Some(self.client_gone(key));
         }
         // The kernel tells of a reset once; after that the stream looks as if it had ended.
         self.upstreams[up_key].reset |= turn.sender_failed;

@@ -281,6 +281,25 @@ fn a_client_that_takes_its_last_bytes_late_is_not_quiet() {
 }
 
 #[test]
+fn every_client_that_resets_is_counted() {
+    let server = Server::start(|mut stream| {
+        loop {
+            stream.write_all(&[7; 3000])?;
+        }
+    });
+    let admin = told_of(&server, &[]);
+    for _ in 0..100 {
+        let mut client = connect(admin.balancer.address);
+        client.read_exact(&mut [0; 100]).expect("bytes");
+        reset(client);
+    }
+    server.settles();
+    let count = || admin.json("/api/status")["errors"]["client-closed"].as_u64();
+    eventually(SOON, "all are over", || admin.json("/api/status")["listeners"][0]["connections"] == 0);
+    assert_eq!(count(), Some(100));
+}
+
+#[test]
 fn a_drain_does_not_wait_for_what_has_not_begun() {
     let server = Server::echo();
     let flags = ["--proxy-protocol", "require", "--proxy-from", "127.0.0.1", "--drain-timeout", "1h"];
