@@ -153,6 +153,8 @@ pub const SPARE_LARGE_BUFFERS: usize = 16;
 /// Client connections in all, in percent of the descriptors: one being served needs two, but of many most are
 /// idle; some must be left for listeners, probes, pipes and the log.
 pub const CONNECTIONS_PERCENT: u64 = 60;
+/// The same where connections are balanced as a whole: each needs two all the time.
+pub const TUNNELS_PERCENT: u64 = 45;
 /// Networks in a list of trusted ones: all may be looked through; what CDNs publish is at most hundreds.
 pub const NETWORKS_MAX: usize = 1024;
 /// Unused connections kept to one backend by one worker: the heaviest load that is measured, 512

@@ -1,7 +1,9 @@
 //! Out of descriptors: what is open goes on, nothing new comes in for a while, and it is said once.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
+use crate::layer4::{Server, connect};
 use crate::support::process::evenkeel;
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually, get};
 
@@ -15,7 +17,10 @@ fn with_descriptors(count: usize, arguments: &[&str]) -> Evenkeel {
     let mut command = std::process::Command::new("sh");
     command.env_remove("PROXY_PORT").stdin(std::process::Stdio::null());
     command.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(plain.get_program());
-    command.args(["--listen", "127.0.0.1:0", "--backend-idle-timeout", "100ms"]).args(arguments);
+    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+    if !arguments.contains(&"tcp") {
+        command.args(["--backend-idle-timeout", "100ms"]);
+    }
     Evenkeel::run(command)
 }
 
@@ -136,4 +141,21 @@ fn accepting_pauses_when_the_last_descriptor_is_gone() {
     let balancer = with_descriptors(64, &[&flags[..], &["--backends", &backend.url()]].concat());
     eventually(SOON, "it warns of it", || balancer.lines_with("max_connections 1000", "descriptors") == 1);
     assert_lives_through_it(&balancer, &backend, &SHORTAGE);
+}
+
+#[test]
+fn in_tcp_mode_whoever_is_let_in_has_a_descriptor_for_the_backend_too() {
+    let server = Server::echo();
+    let flags = ["--mode", "tcp", "--health-check", "none", "--backends"];
+    let balancer = with_descriptors(400, &[&flags[..], &[&server.url()]].concat());
+    let mut clients: Vec<_> = (0..250).map(|_| connect(balancer.address)).collect();
+    eventually(SOON, "no more are let in", || balancer.lines_with(LIMIT[0], "warn") == 1);
+    for client in &mut clients {
+        client.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
+        client.write_all(b"x").expect("taken");
+    }
+    let reset = clients.iter_mut().filter_map(|client| client.read(&mut [0]).err());
+    let reset = reset.filter(|error| error.kind() == std::io::ErrorKind::ConnectionReset).count();
+    assert_eq!(reset, 0);
+    assert!(server.connections() > 150, "{}", server.connections());
 }

@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::access;
 use crate::admin;
 use crate::balance::Table;
-use crate::config::{self, AccessLog, Admin, Config, changes};
+use crate::config::{self, AccessLog, Admin, Config, Mode, changes};
 use crate::error::StartError;
 use crate::limits;
 use crate::probe;
@@ -91,7 +91,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         .map_err(|error| cannot_open(config.access_log.as_ref(), error))?;
     let fixtures = Fixtures {
         status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone(), access.losses()),
-        connections: connections(config.limits.connections, descriptors),
+        connections: connections(&config, descriptors),
     };
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
@@ -236,9 +236,13 @@ fn urls(config: &Config) -> impl Iterator<Item = crate::config::BackendUrl> + '_
 }
 
 /// Client connections in all: each needs a descriptor, and another to a backend while it is served.
-fn connections(asked: Option<u64>, descriptors: Option<u64>) -> u64 {
-    let most = descriptors.map_or(u64::MAX, |most| most.saturating_mul(limits::CONNECTIONS_PERCENT) / 100);
-    asked.unwrap_or(most).max(1)
+fn connections(config: &Config, descriptors: Option<u64>) -> u64 {
+    let percent = match config.listeners.iter().all(|listener| listener.mode == Mode::Tcp) {
+        true => limits::TUNNELS_PERCENT,
+        false => limits::CONNECTIONS_PERCENT,
+    };
+    let most = descriptors.map_or(u64::MAX, |most| most.saturating_mul(percent) / 100);
+    config.limits.connections.unwrap_or(most).max(1)
 }
 
 /// Each worker's own socket of every listener.
