@@ -30,6 +30,7 @@ pub(super) fn check(flags: &Flags, listeners: &[Listener]) -> Result<(), String>
         ("--try-timeout", &flags.try_timeout),
         ("--response-timeout", &flags.response_timeout),
         ("--idle-timeout", &flags.idle_timeout),
+        ("--stall-timeout", &flags.stall_timeout),
         ("--backend-idle-timeout", &flags.backend_idle_timeout),
         ("--backend-max-idle", &flags.backend_max_idle),
         ("--max-head", &flags.max_head),
@@ -39,6 +40,7 @@ pub(super) fn check(flags: &Flags, listeners: &[Listener]) -> Result<(), String>
         ("--min-body-rate", &flags.min_body_rate),
         ("--max-requests", &flags.max_requests),
         ("--status-path", &flags.status_path),
+        ("--cause-header", &flags.cause_header),
     ];
     needless(&of_requests.map(|(flag, given)| (flag, given.is_some())), NO_REQUESTS)
 }
@@ -57,7 +59,9 @@ mod tests {
             "--retry-statuses 503",
             "--try-timeout 1s",
             "--max-body 1m",
+            "--stall-timeout 1s",
             "--status-path /status",
+            "--cause-header X-Cause",
         ] {
             let line = refusal_of(&format!("{flags} --mode tcp"));
             let flag = flags.split(' ').next().unwrap();
