@@ -210,6 +210,9 @@ pub const PIPE: usize = 1024 * 1024;
 /// Pipes in use by one worker: with all of them full to a reader that takes nothing, half a gigabyte of the kernel's.
 /// What goes beyond is copied.
 pub const PIPES: usize = 512;
+/// Pipes of all workers together at most, in percent of the descriptors, of which each takes two: those that connections
+/// need are not for pipes.
+pub const PIPES_PERCENT: u64 = 2;
 /// A pipe of less than this moves less in a turn than a copy does.
 pub const PIPE_MIN: usize = 64 * 1024;
 /// A tunnel that has carried less than this in so many turns of a pipe is copied again.

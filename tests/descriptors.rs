@@ -1,7 +1,7 @@
 //! Out of descriptors: what is open goes on, nothing new comes in for a while, and it is said once.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::layer4::{Server, connect};
 use crate::support::process::evenkeel;
@@ -158,4 +158,31 @@ fn in_tcp_mode_whoever_is_let_in_has_a_descriptor_for_the_backend_too() {
     let reset = reset.filter(|error| error.kind() == std::io::ErrorKind::ConnectionReset).count();
     assert_eq!(reset, 0);
     assert!(server.connections() > 150, "{}", server.connections());
+}
+
+#[test]
+fn readers_of_much_that_take_nothing_leave_descriptors_for_others() {
+    let server = Server::start(|mut stream| {
+        loop {
+            stream.write_all(&[7; 1 << 16])?;
+        }
+    });
+    let flags = ["--mode", "tcp", "--health-check", "none", "--backends"];
+    let balancer = with_descriptors(400, &[&flags[..], &[&server.url()]].concat());
+    let begun = || {
+        let mut client = connect(balancer.address);
+        client.read_exact(&mut [0; 1000]).map(|()| client)
+    };
+    let slow: Vec<_> = (0..100).map(|_| begun().expect("it begins")).collect();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", balancer.id())).expect("them").count();
+    let mut seen = (descriptors(), Instant::now());
+    eventually(SOON, "all are full", || {
+        let now = descriptors();
+        if now != seen.0 {
+            seen = (now, Instant::now());
+        }
+        seen.1.elapsed() > Duration::from_millis(500)
+    });
+    (0..60).for_each(|_| drop(begun().expect("one more")));
+    drop(slow);
 }

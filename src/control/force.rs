@@ -70,6 +70,8 @@ pub(super) struct Fixtures {
     pub(super) status: Arc<dyn Fn() -> String + Send + Sync>,
     /// Client connections in all.
     pub(super) connections: u64,
+    /// Pipes of one worker.
+    pub(super) pipes: usize,
 }
 
 /// A listener that cannot be opened.
@@ -274,6 +276,7 @@ impl Force {
             clients: known.cloned().or_else(|| per_client.map(|most| Arc::new(Clients::new(most)))),
             busy_poll: config.busy_poll,
             connections: fixtures.connections,
+            pipes: fixtures.pipes,
             status_path: config.status_path.clone(),
             status: Box::new(move || status()),
             sites: self.slots.iter().map(|slot| Arc::clone(&slot.site)).collect(),

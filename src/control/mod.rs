@@ -92,6 +92,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let fixtures = Fixtures {
         status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone(), access.losses()),
         connections: connections(&config, descriptors),
+        pipes: pipes(config.workers, descriptors),
     };
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
@@ -243,6 +244,12 @@ fn connections(config: &Config, descriptors: Option<u64>) -> u64 {
     };
     let most = descriptors.map_or(u64::MAX, |most| most.saturating_mul(percent) / 100);
     config.limits.connections.unwrap_or(most).max(1)
+}
+
+/// Pipes of one worker.
+fn pipes(workers: usize, descriptors: Option<u64>) -> usize {
+    let most = descriptors.map_or(u64::MAX, |most| most.saturating_mul(limits::PIPES_PERCENT) / 100);
+    limits::PIPES.min(most as usize / workers.max(1)).max(1)
 }
 
 /// Each worker's own socket of every listener.

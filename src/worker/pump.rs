@@ -53,6 +53,8 @@ pub struct Settings {
     pub clients: Option<Arc<Clients>>,
     /// Client connections of all workers together; accepting pauses there.
     pub connections: u64,
+    /// Pipes in use by one worker at most.
+    pub pipes: usize,
     /// Never sleep: the lowest latency, for a whole core.
     pub busy_poll: bool,
 }
@@ -74,6 +76,7 @@ impl Default for Settings {
             trust: Vec::new(),
             clients: None,
             connections: u64::MAX,
+            pipes: limits::PIPES,
             busy_poll: false,
         }
     }

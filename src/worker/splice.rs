@@ -70,7 +70,7 @@ fn waits(held: usize, from: Ready, to: Ready) -> Flow {
 impl<N: Net> Pump<N> {
     /// A pipe, the one used last first.
     fn take_pipe(&mut self) -> Option<Pipe> {
-        if self.pipes_lent >= limits::PIPES {
+        if self.pipes_lent >= self.settings.pipes {
             return None;
         }
         let pipe = self.pipes.pop().or_else(|| Pipe::new().ok())?;
