@@ -367,7 +367,7 @@ impl<N: Net> Pump<N> {
             let up = &mut self.upstreams[up];
             (up.ready.readable, up.ready.failed) = (true, true);
             // A tunnel knows no answer that could come all the same.
-            up.reset |= flight.carried.is_some() || error.kind() == io::ErrorKind::ConnectionReset;
+            up.reset |= flight.exchange.is_tunnel() || error.kind() == io::ErrorKind::ConnectionReset;
         }
         Flow::Moved
     }

@@ -145,11 +145,10 @@ impl<N: Net> Pump<N> {
         flight.backend.into_iter().for_each(|backend| self.table.succeeded(backend));
     }
 
-    /// The backend of a connection that is balanced as a whole has taken less than the client said.
+    /// The backend of a tunnel has taken less than the client said.
     pub(super) fn is_refused(&self, flight_key: Key) -> bool {
-        let flight = &self.flights[flight_key];
-        let upstream = flight.upstream.and_then(|up| self.upstreams.get(up));
-        flight.carried.is_some() && upstream.is_some_and(|up| up.reset)
+        let upstream = self.flights[flight_key].upstream.and_then(|up| self.upstreams.get(up));
+        upstream.is_some_and(|up| up.reset)
     }
 
     /// For how many milliseconds a tunnel may be quiet now; 0 when its lifetime is over.

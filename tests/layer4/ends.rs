@@ -309,3 +309,28 @@ fn a_drain_does_not_wait_for_what_has_not_begun() {
     assert!(balancer.exit_within(SOON).success());
     let _ = rest(&mut silent);
 }
+
+#[test]
+fn a_websocket_whose_bytes_reach_nobody_is_reset_too() {
+    let server = Server::start(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nthat is all")
+    });
+    let flags = ["--health-check", "none", "--log-level", "debug", "--backends"];
+    let balancer = Evenkeel::start(&[&flags[..], &[&server.url()]].concat());
+    let mut client = connect(balancer.address);
+    let asked = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(asked).expect("written");
+    assert!(rest(&mut client).expect("an end").ends_with(b"that is all"));
+    let start = Instant::now();
+    while client.write_all(b"more").is_ok() {
+        assert!(start.elapsed() < SOON, "it goes on");
+        std::thread::yield_now();
+    }
+    logged(&balancer, &["cut off: backend-reset"]);
+}
