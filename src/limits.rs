@@ -203,6 +203,8 @@ pub const ADDRESSES: usize = 16;
 pub const DEMO_BACKENDS: u16 = 3;
 /// A log line up to this many bytes leaves in one write.
 pub const LOG_LINE: usize = 8 * 1024;
+/// Lines of the log that wait for standard error to be read, at most; what comes then is lost.
+pub const LOG_LINES: usize = 1024;
 /// A body with at least this much still to come goes through a pipe; below it a copy is as cheap.
 pub const SPLICE: u64 = 64 * 1024;
 /// Size of such a pipe: 16 of the largest segments on loopback.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use evenkeel::cli::{self, Outcome, Reader, Setup};
 use evenkeel::config::{Admin, Backend, BackendUrl, Config};
 use evenkeel::control::Source;
+use evenkeel::sys::stderr::Lines;
 use evenkeel::{control, demo, limits};
 use log::LevelFilter;
 
@@ -24,21 +25,27 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Outcome::Run { setup, demo, reader } => {
-            log_to_stderr();
+            if let Err(error) = log_to_stderr() {
+                return refuse(&format!("cannot start the log: {error}"));
+            }
             let config = take(setup);
             let source = reader.map(source);
-            if demo { run_demo(config, source) } else { run(config, source) }
+            let code = if demo { run_demo(config, source) } else { run(config, source) };
+            log::logger().flush();
+            code
         }
     }
 }
 
 fn refuse(line: &str) -> ExitCode {
+    // What was logged before comes first.
+    log::logger().flush();
     let _ = writeln!(std::io::stderr(), "evenkeel: {line}");
     ExitCode::from(2)
 }
 
 /// How much is logged is said by the level that is set later, and again at each reload.
-fn log_to_stderr() {
+fn log_to_stderr() -> std::io::Result<()> {
     let config = simplelog::ConfigBuilder::new()
         .set_time_format_rfc3339()
         .set_target_level(LevelFilter::Off)
@@ -46,8 +53,9 @@ fn log_to_stderr() {
         .set_thread_level(LevelFilter::Off)
         .build();
     // A line in one write: lines of several threads, and what others print, must not mix.
-    let stderr = std::io::LineWriter::with_capacity(limits::LOG_LINE, std::io::stderr());
+    let stderr = std::io::LineWriter::with_capacity(limits::LOG_LINE, Lines::start()?);
     simplelog::WriteLogger::init(LevelFilter::Debug, config, stderr).expect("nothing else sets a logger");
+    Ok(())
 }
 
 /// Has a setup's log level in force and its warnings logged.

@@ -33,4 +33,5 @@ mod reload;
 mod round_robin;
 mod routes;
 mod status;
+mod stderr;
 mod timeouts;

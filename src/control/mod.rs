@@ -326,6 +326,8 @@ fn watch_signals(events: Sender<Event>, log: access::Reopen) -> io::Result<()> {
 fn end_on_panic() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        // What led to it comes first.
+        log::logger().flush();
         say(info);
         std::process::abort();
     }));

@@ -6,3 +6,4 @@ pub mod descriptors;
 pub mod priority;
 pub mod process;
 pub mod socket;
+pub mod stderr;
