@@ -203,6 +203,8 @@ pub const ADDRESSES: usize = 16;
 pub const DEMO_BACKENDS: u16 = 3;
 /// A log line up to this many bytes leaves in one write.
 pub const LOG_LINE: usize = 8 * 1024;
+/// A panic has this long to say why, then the process ends without: more than the log is waited for, see [`LOG_PATIENCE`].
+pub const PANIC_PATIENCE: Duration = Duration::from_secs(4);
 /// Lines of the log that wait for standard error to be read, at most; what comes then is lost.
 pub const LOG_LINES: usize = 1024;
 /// A body with at least this much still to come goes through a pipe; below it a copy is as cheap.

@@ -326,6 +326,12 @@ fn watch_signals(events: Sender<Event>, log: access::Reopen) -> io::Result<()> {
 fn end_on_panic() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        // Nobody who leaves standard error unread keeps it alive, nor does a panic within the log, which is locked then.
+        let late = || {
+            thread::sleep(limits::PANIC_PATIENCE);
+            std::process::abort()
+        };
+        drop(thread::Builder::new().spawn(late));
         // What led to it comes first.
         log::logger().flush();
         say(info);
