@@ -128,3 +128,18 @@ fn the_walk_of_the_model_finds_its_keys() {
     assert_eq!(keys::place_of("name"), None);
     assert_eq!(keys::place_of("nothing"), None);
 }
+
+#[test]
+fn a_rate_of_connections_goes_by_address_alone() {
+    let warned = |mode: &str, key: &str| {
+        let text = format!(
+            "rate_limit = {{ requests = 1, per = \"1s\", key = \"{key}\" }}\n\
+             listener = [{{ address = \"127.0.0.1:1\", mode = \"{mode}\" }}]\n\
+             pool = [{{ backend = [{{ url = \"127.0.0.1:2\" }}] }}]\n"
+        );
+        let (_, warnings) = load(Path::new("lb.toml"), &text).unwrap_or_else(|report| panic!("{report}"));
+        warnings.iter().any(|warning| warning.to_string().contains("but its address"))
+    };
+    assert!(warned("tcp", "header:X-Key"));
+    assert!(!warned("tcp", "address") && !warned("http", "header:X-Key"));
+}

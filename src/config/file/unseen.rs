@@ -1,4 +1,4 @@
-//! Keys of a pool that say something of requests, where only connections come to it as a whole.
+//! Keys that say something of requests, where only connections come as a whole.
 
 use super::given::{Many, Place};
 use super::model;
@@ -19,6 +19,20 @@ pub(super) fn warn(listeners: &[Listener], given: &Many<model::Pool>, notes: &No
                 "{key} is about requests, and only listeners of mode = \"tcp\" lead to this pool; it has no effect"
             );
             notes.warning(place.key, message);
+        }
+    }
+}
+
+/// Notes keys of rate limits by which no client can be told apart where only connections come as a whole.
+pub(super) fn warn_of_rates(listeners: &[Listener], file: &model::File, notes: &Notes) {
+    let tcp = |listener: &&model::Listener| matches!(listener.mode.get(), Some(model::Mode::Tcp));
+    let of_file = listeners.iter().all(|listener| listener.mode == Mode::Tcp).then_some(&file.rate_limit);
+    let given = file.listener.each().map(|(listener, _)| listener).filter(tcp);
+    let of_routes = given.flat_map(|listener| listener.route.each().map(|(route, _)| &route.rate_limit));
+    for key in of_file.into_iter().chain(of_routes).filter_map(|rate| Some(&rate.get()?.key)) {
+        if key.read().is_some_and(|key| key != Key::Address) {
+            let message = "mode = \"tcp\" knows nothing of a client but its address; write key = \"address\"";
+            notes.warning(key.span(), message.to_owned());
         }
     }
 }
