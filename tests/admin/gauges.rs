@@ -82,7 +82,8 @@ fn failures_and_retries_are_told_of_the_listener_and_the_route() {
         reply.close();
         Ok(())
     });
-    let admin = Admin::start_with_file(&routed("web", &bad, &Port::reserve().url()));
+    let nobody = Port::reserve();
+    let admin = Admin::start_with_file(&routed("web", &bad, &nobody.url()));
     assert_eq!(get(admin.balancer.address, "/slow").expect("a response").status, 502);
     let refused = Client::connect(admin.balancer.address).exchange("GET", "GET / HTTP/1.1\r\n\r\n");
     assert_eq!(refused.expect("a response").status, 400);

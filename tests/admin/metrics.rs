@@ -236,7 +236,8 @@ fn prometheus_scrapes_it() {
         admin.address
     );
     std::fs::write(directory.join("prometheus.yml"), config).expect("its configuration");
-    let own = Port::reserve().number();
+    let port = Port::reserve();
+    let own = port.number();
     let flag = |name: &str, value: String| format!("--{name}={value}");
     let child = Command::new("prometheus")
         .arg(flag("config.file", directory.join("prometheus.yml").display().to_string()))

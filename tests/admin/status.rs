@@ -113,7 +113,8 @@ fn a_backend_that_traffic_took_out_says_so() {
 
 #[test]
 fn errors_are_told_by_cause() {
-    let admin = Admin::start(&["--backends", &crate::support::Port::reserve().url()]);
+    let nobody = crate::support::Port::reserve();
+    let admin = Admin::start(&["--backends", &nobody.url()]);
     assert_eq!(get(admin.balancer.address, "/").expect("a response").status, 503);
     let errors = &admin.json("/api/status")["errors"];
     let sum: u64 = errors.as_object().expect("errors").values().filter_map(serde_json::Value::as_u64).sum();

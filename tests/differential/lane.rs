@@ -23,7 +23,7 @@ pub(crate) struct Observed {
 
 pub(crate) struct Lane {
     backend: Backend,
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
     patience: Duration,
 }
 

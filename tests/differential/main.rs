@@ -22,6 +22,9 @@ mod cases;
 mod client;
 mod judge;
 mod lane;
+#[path = "../support/port.rs"]
+#[expect(dead_code, reason = "shared with the other tests")]
+mod port;
 mod proxy;
 mod table;
 mod wire;
@@ -99,7 +102,7 @@ fn one_lane(kind: Kind, number: usize, cases: &[&Case]) -> Vec<Observed> {
     let mut lane = Lane::start(kind, number).unwrap_or_else(|e| panic!("{e}"));
     let mut observed = Vec::new();
     for case in cases.iter().skip(number).step_by(LANES) {
-        let one = lane.run(case).unwrap_or_else(|e| panic!("{kind:?}, {}: {e}", case.name));
+        let one = lane.run(case).unwrap_or_else(|e| panic!("{}: {e}\n{}", case.name, lane.proxy.state()));
         // A connection that lags behind may not spoil the next case.
         if !one.healthy {
             lane = Lane::start(kind, number + LANES * (observed.len() + 1)).unwrap_or_else(|e| panic!("{e}"));

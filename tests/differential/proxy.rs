@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::port::Port;
 
 const START: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -22,6 +24,8 @@ pub(crate) enum Kind {
 pub(crate) struct Proxy {
     child: Child,
     pub(crate) port: u16,
+    /// Holds the port, where it was not for the proxy to choose.
+    _reserved: Option<Port>,
     directory: PathBuf,
 }
 
@@ -65,34 +69,33 @@ impl Kind {
         let directory = format!("evenkeel-differential-{}-{self:?}-{lane}", std::process::id());
         let directory = std::env::temp_dir().join(directory);
         fs::create_dir_all(&directory)?;
-        let log = directory.join("log");
-        let (command, port) = self.command(backend, &directory)?;
-        let output = File::create(&log)?;
+        let (command, reserved) = self.command(backend, &directory)?;
+        let port = reserved.as_ref().map_or(0, Port::number);
+        let output = File::create(directory.join("log"))?;
         let child = { command }
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .current_dir(&directory)
             .spawn()?;
-        let mut proxy = Proxy { child, port, directory };
+        let mut proxy = Proxy { child, port, _reserved: reserved, directory };
         let deadline = Instant::now() + START;
         loop {
-            let said = fs::read_to_string(&log)?;
             if proxy.port == 0 {
-                proxy.port = told_port(&said).unwrap_or(0);
+                proxy.port = told_port(&proxy.said()).unwrap_or(0);
             }
             if proxy.port != 0 && TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).is_ok() {
                 return Ok(proxy);
             }
             if proxy.child.try_wait()?.is_some() || Instant::now() > deadline {
-                return Err(io::Error::other(format!("{self:?} does not start: {said}")));
+                return Err(io::Error::other(format!("{self:?} does not start: {}", proxy.state())));
             }
             thread::sleep(PAUSE);
         }
     }
 
     /// The command, and its port where that is not for it to choose.
-    fn command(self, backend: u16, directory: &Path) -> io::Result<(Command, u16)> {
+    fn command(self, backend: u16, directory: &Path) -> io::Result<(Command, Option<Port>)> {
         let program = self.program().ok_or(io::ErrorKind::NotFound)?;
         let mut command = Command::new(program);
         if self == Self::Evenkeel {
@@ -101,18 +104,33 @@ impl Kind {
             command.args(["--listen", "127.0.0.1:0", "--workers", "1", "--retries", "0"]);
             command.args(["--max-fails", "1000000", "--health-check-interval", "1h"]);
             command.args(["--backends", &format!("http://127.0.0.1:{backend}")]);
-            return Ok((command, 0));
+            return Ok((command, None));
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = Port::reserve();
         let file = directory.join("conf");
         if self == Self::Nginx {
-            fs::write(&file, nginx(port, backend, directory))?;
+            fs::write(&file, nginx(port.number(), backend, directory))?;
             command.arg("-p").arg(directory).arg("-c").arg(&file);
         } else {
-            fs::write(&file, haproxy(port, backend))?;
+            fs::write(&file, haproxy(port.number(), backend))?;
             command.arg("-db").arg("-f").arg(&file);
         }
-        Ok((command, port))
+        Ok((command, Some(port)))
+    }
+}
+
+impl Proxy {
+    fn said(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Whether it runs, and all that it said.
+    pub(crate) fn state(&mut self) -> String {
+        let state = match self.child.try_wait() {
+            Ok(Some(status)) => status.to_string(),
+            _ => "runs".to_owned(),
+        };
+        format!("{state}; it said:\n{}", self.said())
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod figures;
+pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod wire;
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-pub(crate) use backend::{Backend, Port, Reply, Request};
+pub(crate) use backend::{Backend, Reply, Request};
 pub(crate) use client::{Client, get};
+pub(crate) use port::Port;
 pub(crate) use process::{Evenkeel, TestServer};
 pub(crate) use wire::{Framing, Pattern, Response, Split};
 
