@@ -1,14 +1,13 @@
 //! Ten thousand open connections change nothing.
 
-use crate::support::{Backend, Client, Evenkeel, list, raise_open_files};
+use crate::support::{Backend, Client, Evenkeel, list, many_open_files};
 
 const MANY: usize = 10_000;
 /// What the process may need for each idle connection, the allocator's slack and its growth steps included.
 const MEMORY_EACH: u64 = 2048;
 
 /// How many connections fit.
-fn affordable() -> usize {
-    let files = raise_open_files();
+fn affordable(files: usize) -> usize {
     let many = MANY.min(files.saturating_sub(2_000));
     if many < MANY {
         eprintln!("only {many} connections: the hard limit of open files is {files}");
@@ -18,7 +17,8 @@ fn affordable() -> usize {
 
 #[test]
 fn ten_thousand_open_connections_change_nothing() {
-    let many = affordable();
+    let (_turn, files) = many_open_files();
+    let many = affordable(files);
     let backends = [Backend::named("a"), Backend::named("b")];
     let balancer = Evenkeel::start(&["--workers", "2", "--backends", &list(&backends)]);
     Client::connect(balancer.address).get("/").expect("a response");

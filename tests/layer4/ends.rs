@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::{Server, balancer, connect, logged, rest, said};
+use super::{Server, balancer, connect, logged, rest};
 use crate::admin::Admin;
 use crate::support::{Evenkeel, Port, SOON, eventually};
 
 /// A server that hands its connections over.
-fn handing() -> (Server, Receiver<TcpStream>) {
+pub(super) fn handing() -> (Server, Receiver<TcpStream>) {
     let (sender, streams) = channel();
     let server = Server::start(move |stream| {
         stream.set_read_timeout(Some(SOON))?;
@@ -22,7 +22,7 @@ fn handing() -> (Server, Receiver<TcpStream>) {
     (server, streams)
 }
 
-fn reset(stream: TcpStream) {
+pub(super) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("linger");
 }
 
@@ -224,26 +224,6 @@ fn a_drain_lets_tunnels_end_until_its_time_is_over() {
     drop(client);
     assert!(balancer.exit_within(SOON).success());
     server.settles();
-}
-
-#[test]
-fn nothing_is_left_of_many_connections() {
-    let server = Server::named("x");
-    let balancer = balancer(&server.url(), &["--workers", "2"]);
-    let open = || std::fs::read_dir(format!("/proc/{}/fd", balancer.id())).expect("descriptors").count();
-    assert_eq!(said(balancer.address), "x");
-    eventually(SOON, "the first one is gone", || balancer.lines().iter().any(|line| line.contains("ended")));
-    let before = open();
-    let threads: Vec<_> = (0..10)
-        .map(|_| {
-            let address = balancer.address;
-            std::thread::spawn(move || (0..1_000).for_each(|_| assert_eq!(said(address), "x")))
-        })
-        .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("all answered"));
-    eventually(SOON, "all descriptors are closed", || open() <= before);
-    server.settles();
-    assert_eq!(server.connections(), 10_001);
 }
 
 /// A balancer of connections whose status can be asked for.

@@ -2,6 +2,7 @@
 
 mod ends;
 mod limits;
+mod many;
 mod names;
 mod postgres;
 mod proxy;

@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod wire;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -43,4 +44,10 @@ pub(crate) fn raise_open_files() -> usize {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("raise the soft limit to the hard one");
     limit.maximum.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+/// The turn of a test that takes most of the open files there may be: those that run beside it have the rest.
+pub(crate) fn many_open_files() -> (MutexGuard<'static, ()>, usize) {
+    static TURN: Mutex<()> = Mutex::new(());
+    (TURN.lock().unwrap_or_else(PoisonError::into_inner), raise_open_files())
 }
