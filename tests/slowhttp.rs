@@ -19,6 +19,8 @@ const LARGE: usize = 1 << 20;
 const PACE: Duration = Duration::from_millis(3);
 /// A p99 below this is noise of the machine, whatever the unloaded one was.
 const FLOOR: Duration = Duration::from_millis(4);
+/// The same on a machine that does other things meanwhile: the p99 of a few seconds is its third or fourth worst request.
+const FLOOR_BESIDE_OTHERS: Duration = Duration::from_millis(50);
 
 /// A mode of slowhttptest, with what it needs.
 struct Mode {
@@ -158,10 +160,11 @@ fn normal_requests_are_answered_among_thousands_of_slow_ones() {
         return;
     }
     let files = raise_open_files();
-    let (modes, connections, length) = match full {
-        true => (&MODES[..], 5000.min(files.saturating_sub(200) / 2), Duration::from_secs(12)),
-        false => (&MODES[..2], 500.min(files.saturating_sub(200) / 2), Duration::from_secs(4)),
+    let (modes, connections, length, floor) = match full {
+        true => (&MODES[..], 5000, Duration::from_secs(12), FLOOR),
+        false => (&MODES[..2], 500, Duration::from_secs(4), FLOOR_BESIDE_OTHERS),
     };
+    let connections = connections.min(files.saturating_sub(200) / 2);
     let (url, control) = (format!("http://{}", backend()), backend());
     let balancer = Evenkeel::start(&["--workers", "2", "--backends", &url]);
     measure(&balancer, control, Duration::from_millis(300));
@@ -182,7 +185,7 @@ fn normal_requests_are_answered_among_thousands_of_slow_ones() {
         println!("  unloaded: {before}\n  attacked: {under}");
         println!("  control unloaded: {control_before}\n  control meanwhile: {control_under}");
         println!("  failures so far {failures}");
-        let bound = FLOOR.max(2 * before.p99.max(control_under.p99));
+        let bound = floor.max(2 * before.p99.max(control_under.p99));
         assert!(under.p99 <= bound, "{}: p99 {:?}, at most {bound:?}", mode.name, under.p99);
         assert!(most > connections as u64 / 4 || mode.name == "ranges", "{}: only {most} came", mode.name);
         support::eventually(support::SOON, "the slow ones are gone", || open(&balancer) == 1);
