@@ -181,7 +181,7 @@ fn each_pool_is_checked_in_its_own_way() {
 fn a_table_with_the_same_backends_interrupts_nothing() {
     let live = TcpListener::bind((HOME, 0)).unwrap();
     let (_listener, _queue, silent) = blackhole();
-    let timeout = Duration::from_millis(1500);
+    let timeout = Duration::from_secs(4);
     let table =
         table(Health { timeout, ..health(60_000, 0) }, vec![vec![silent], vec![live.local_addr().unwrap()]]);
     table.set_up(BackendId(1), false, 0);
@@ -189,9 +189,10 @@ fn a_table_with_the_same_backends_interrupts_nothing() {
     let thread = start(&table);
     wait("the live one", || up(&table, 1));
     wait("half of the time", || begun.elapsed() > timeout / 2);
+    let replaced = Instant::now();
     thread.replace(Arc::clone(&table));
     wait("the silent one", || !up(&table, 0));
-    assert!(begun.elapsed() < timeout * 4 / 3, "begun anew: {:?}", begun.elapsed());
+    assert!(replaced.elapsed() < timeout, "begun anew: {:?}", replaced.elapsed());
     thread.stop();
     assert_eq!(accepted(&live), 1);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use super::balancer;
+use crate::admin::Admin;
 use crate::support::{Port, SOON, eventually};
 
 /// The programs of the newest version that is here; they are on nobody's PATH.
@@ -112,8 +112,10 @@ fn postgres_is_served_with_one_server_killed_and_the_other_takes_over() {
         let filled = server.client("pgbench", server.port.number(), &["-i", "-q", "-s", "1"]);
         assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
     }
-    let balancer = balancer(&format!("{},{}", stays.port.url(), goes.port.url()), &["--workers", "2"]);
-    let port = balancer.address.port();
+    let backends = format!("{},{}", stays.port.url(), goes.port.url());
+    let flags = ["--mode", "tcp", "--health-check", "none", "--workers", "2", "--backends", &backends];
+    let admin = Admin::start(&flags);
+    let port = admin.balancer.address.port();
     processed(&stays.benchmark(port, &["-c", "8", "-t", "200"]), "1600/1600");
     let serving = || stays.query(port, "select inet_server_port()");
     let both = [&stays, &goes].map(|server| Some(server.port.number().to_string()));
@@ -122,12 +124,17 @@ fn postgres_is_served_with_one_server_killed_and_the_other_takes_over() {
 
     // In the middle of a run that would go on for much longer.
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| stays.benchmark(port, &["-c", "8", "-T", "3"]));
-        let query = "select count(*) from pg_stat_activity where application_name = 'pgbench'";
+        let run = scope.spawn(|| stays.benchmark(port, &["-c", "8", "-T", "8"]));
         eventually(SOON, "all are connected", || {
-            let count = |server: &Postgres| server.query(server.port.number(), query)?.parse::<u32>().ok();
-            let (stays, goes) = (count(&stays).unwrap_or(0), count(&goes).unwrap_or(0));
-            stays > 0 && goes > 0 && stays + goes >= 8
+            let open: Vec<_> = admin.backends().iter().map(|told| told["in_flight"].as_u64()).collect();
+            open == [Some(4), Some(4)]
+        });
+        // A client that is still being let in would end the whole run.
+        let query = "select count(*) from pg_stat_activity where query like 'SELECT abalance%'";
+        eventually(SOON, "all are at work", || {
+            [&stays, &goes].iter().all(|server| {
+                server.query(server.port.number(), query).is_some_and(|count| count.trim() == "4")
+            })
         });
         drop(goes);
         let output = run.join().expect("it ends");
