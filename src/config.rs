@@ -42,7 +42,7 @@ pub use route::{
     Action, FieldEdits, Fixed, HeaderMatch, HostPattern, Location, PathPattern, Redirect, Rewrite, Route,
     RouteTimeouts, ValueMatch, parse_path,
 };
-pub use routes::Routes;
+pub use routes::{Routes, is_host_name};
 pub use statuses::{Statuses, parse_statuses};
 pub(crate) use value::{digits, quoted, size};
 pub use value::{parse_count, parse_duration, parse_percent, parse_size, parse_status_path};

@@ -255,6 +255,8 @@ pub const LOG_BYTES: usize = 4 * 1024 * 1024;
 pub const LOG_BATCHES: usize = LOG_BYTES / LOG_BATCH;
 /// Bytes of each value in a line that a client chose; what is longer is cut.
 pub const LOG_VALUE: usize = 8 * 1024;
+/// Bytes that the log says of a name which is none: as many as a host's name can have.
+pub const NAME_SAID: usize = 255;
 /// Lost lines are told at most this often.
 pub const LOG_WARNING: Duration = Duration::from_secs(60);
 /// The end of the process waits this long for the last lines.

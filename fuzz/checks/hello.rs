@@ -1,3 +1,4 @@
+use evenkeel::config::is_host_name;
 use evenkeel::proto::tls::{Asked, MOST, Malformed, asked};
 
 use super::split::{Cut, Pieces, seed};
@@ -23,9 +24,13 @@ pub(crate) fn client_hello(bytes: &[u8]) {
             assert!(
                 name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
             );
+            let message = message(bytes).to_ascii_lowercase();
+            assert!(holds(&message, name.as_bytes()), "{name} is not in it");
+        }
+        Ok(Asked::Unfit(name)) => {
+            assert!(!is_host_name(name));
             let message = message(bytes);
-            let held = |at: &[u8]| at.eq_ignore_ascii_case(name.as_bytes());
-            assert!(message.windows(name.len()).any(held), "{name} is not in it");
+            assert!(name.is_empty() || holds(&message, name), "{name:?} is not in it");
         }
         Ok(Asked::Nobody | Asked::Part) | Err(Malformed) => {}
     }
@@ -41,6 +46,10 @@ fn arriving(bytes: &[u8], cut: Cut) -> Result<Asked, Malformed> {
             return found;
         }
     }
+}
+
+fn holds(message: &[u8], name: &[u8]) -> bool {
+    message.windows(name.len()).any(|part| part == name)
 }
 
 /// What the records hold, one behind the other.

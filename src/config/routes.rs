@@ -9,6 +9,13 @@ use super::{HostPattern, PathPattern, Route};
 /// Longest host that is looked up: no name in DNS is longer, an IPv6 address in brackets is shorter.
 const HOST_MAX: usize = 255;
 
+/// Whether that can be the name of a host. Bytes that no name has match no pattern, whatever they end in.
+#[must_use]
+pub fn is_host_name(name: &[u8]) -> bool {
+    (1..=HOST_MAX).contains(&name.len())
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
 /// Routes of one listener, laid out for looking up.
 ///
 /// An exact host goes before the longer wildcard and that before any host; then an exact path before the longer

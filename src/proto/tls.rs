@@ -1,6 +1,6 @@
 //! The server's name that a TLS client asks for, read from its first message without decrypting anything.
 
-use std::ops::Range;
+use crate::config::is_host_name;
 
 /// Bytes of a ClientHello at most, with the heads of its records: with keys for post-quantum key exchange it has two
 /// thousand.
@@ -17,6 +17,8 @@ pub enum Asked {
     Part,
     /// This server, in lower case.
     Name(String),
+    /// Something that is no host's name, as it stands there.
+    Unfit(Box<[u8]>),
     /// No server by name, or not TLS.
     Nobody,
 }
@@ -132,12 +134,10 @@ fn first_name(mut list: Pieces<'_>) -> Option<Asked> {
         return Some(Asked::Nobody);
     }
     let name = list.counted()?.0;
-    is_name(name).then(|| Asked::Name(String::from_utf8_lossy(name).to_ascii_lowercase()))
-}
-
-fn is_name(name: &[u8]) -> bool {
-    let fits: Range<usize> = 1..256;
-    fits.contains(&name.len()) && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    Some(match is_host_name(name) {
+        true => Asked::Name(String::from_utf8_lossy(name).to_ascii_lowercase()),
+        false => Asked::Unfit(name.into()),
+    })
 }
 
 #[cfg(test)]
@@ -194,13 +194,24 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_is_refused() {
+    fn what_is_no_host_name_is_told_as_it_stands_there() {
         let long = "a".repeat(256);
-        let cases: [&[Vec<u8>]; 6] = [
-            &[server_name("")],
-            &[server_name("a b")],
-            &[server_name(&long)],
+        for name in
+            ["", "a b", "::1", "[::1]", "a:443", "*.Example.com", "b\u{fc}cher.example", "a\0b", &long]
+        {
+            let bytes = hello(&[server_name(name)], 16_000);
+            assert_eq!(asked(&bytes), Ok(Asked::Unfit(name.as_bytes().into())), "{name:?}");
+        }
+        for name in ["a_b", "127.0.0.1", "xn--bcher-kva.example.", &long[1..]] {
+            assert_eq!(asked(&hello(&[server_name(name)], 16_000)), Ok(named(name)));
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_refused() {
+        let cases: [&[Vec<u8>]; 4] = [
             &[server_name("a"), server_name("b")],
+            &[server_name("a b"), server_name("b")],
             &[extension(SERVER_NAME, &[0, 9, 0, 0, 1, b'a'])],
             &[extension(SERVER_NAME, &[])],
         ];

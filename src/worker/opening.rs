@@ -6,6 +6,7 @@ use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::config::{Mode, ProxyProtocol};
 use crate::exchange::Cause;
+use crate::limits;
 use crate::proto::proxy::{self, Ends, Found};
 use crate::proto::tls::{self, Asked};
 use crate::slab::Key;
@@ -136,6 +137,14 @@ impl<N: Net> Pump<N> {
             Ok(Asked::Name(name)) => {
                 let site = &self.settings.sites[usize::from(down.listener)];
                 Ok(site.routes.find(name.as_bytes(), b"", |_| None).unwrap_or(last))
+            }
+            Ok(Asked::Unfit(name)) => {
+                let name = name[..name.len().min(limits::NAME_SAID)].escape_ascii();
+                log::debug!(
+                    "client {} asks for \"{name}\", which is no host's name: no route is its",
+                    down.peer
+                );
+                Ok(last)
             }
             Ok(Asked::Nobody) => Ok(last),
             Err(tls::Malformed) => Err(self.refuse_tunnel(key, Cause::BadClientHello)),

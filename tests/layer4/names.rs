@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::{Server, connect, rest};
+use super::{Server, connect, logged, rest};
 use crate::support::{Evenkeel, Port, SOON, eventually};
 
 struct Directory(PathBuf);
@@ -127,6 +127,63 @@ fn openssl_finds_the_server_that_it_asks_for() {
         );
         assert!(said.contains("drow"), "{name:?}: {said}");
     }
+}
+
+/// A ClientHello that asks for those bytes.
+pub(crate) fn hello(name: &[u8]) -> Vec<u8> {
+    let counted = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let list = counted(&[&[0][..], &counted(name)].concat());
+    let extensions = counted(&[&[0, 0][..], &counted(&list)].concat());
+    let body = [&[3, 3][..], &[7; 32], &[0], &counted(&[0x13, 1]), &[1, 0], &extensions].concat();
+    let message = [&[1, 0][..], &counted(&body)].concat();
+    [&[22, 3, 1][..], &counted(&message)].concat()
+}
+
+const UNFIT: [&[u8]; 8] = [
+    b"",
+    b"a b.example.com",
+    b"::1",
+    b"[::1]",
+    b"example.com:443",
+    b"*.example.com",
+    b"\xff\xfe.example.com",
+    b"b\xc3\xbccher.example.com",
+];
+
+#[test]
+fn what_is_no_host_name_goes_where_names_go_that_nobody_has() {
+    let directory = Directory::new("unfit");
+    let (routed, other) = (Server::echo(), Server::echo());
+    let file = |pool: &str| {
+        let text = "log_level = \"debug\"\n[[listener]]\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\n";
+        let route = "[[listener.route]]\nsni = [\"example.com\", \"*.example.com\"]\npool = \"a\"\n";
+        let pools = self::pool("a", &routed.url()) + &self::pool("b", &other.url());
+        format!("{text}{pool}{route}{pools}")
+    };
+    let balancer = self::balancer(&directory.0, &file("pool = \"b\"\n"));
+    for (served, name) in UNFIT.into_iter().enumerate() {
+        let mut client = connect(balancer.address);
+        client.write_all(&hello(name)).expect("written");
+        client.shutdown(Shutdown::Write).expect("shutdown");
+        assert_eq!(rest(&mut client).expect("all of it"), hello(name), "{name:?}");
+        assert_eq!((routed.connections(), other.connections()), (0, served + 1), "{name:?}");
+        let said = format!("asks for \"{}\", which is no host's name", name.escape_ascii());
+        logged(&balancer, &["client 127.0.0.1", &said]);
+    }
+    let mut client = connect(balancer.address);
+    client.write_all(&hello(b"under_score.example.com")).expect("written");
+    client.shutdown(Shutdown::Write).expect("shutdown");
+    rest(&mut client).expect("all of it");
+    assert_eq!(routed.connections(), 1, "one that DNS has all the same");
+
+    let text = file("").replace(&pool("b", &other.url()), "");
+    let balancer = self::balancer(&directory.0, &text);
+    for (refused, name) in UNFIT.into_iter().enumerate() {
+        let mut client = connect(balancer.address);
+        assert!(client.write_all(&hello(name)).is_err() || rest(&mut client).is_err(), "{name:?}");
+        eventually(SOON, "it is counted", || balancer.lines_with("no-route", "closed") == refused + 1);
+    }
+    assert_eq!((routed.connections(), balancer.lines_with("bad-client-hello", "")), (1, 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::explain::{backends, percent, row};
 use super::{Loaded, show};
 use crate::config::{
-    Action, Algorithm, Key, Listener, Pool, ProxyVersion, RateLimit, Route, StickyBy, Timeouts,
+    Action, Algorithm, Key, Listener, Pool, ProxyVersion, RateLimit, Route, StickyBy, Timeouts, is_host_name,
 };
 
 /// What one listener makes of a connection that asks for that name, or for none.
@@ -15,11 +15,13 @@ pub(super) fn one(loaded: &Loaded, listener: &Listener, name: &str) -> String {
         let from: Vec<String> = proxy.from.iter().map(ToString::to_string).collect();
         row(&mut text, "proxy", &format!("a PROXY header {verb} come first, from {}", from.join(", ")));
     }
-    let found = listener.routes.find(name.as_bytes(), b"", |_| None);
+    let fits = name.is_empty() || is_host_name(name.as_bytes());
+    let found = if fits { listener.routes.find(name.as_bytes(), b"", |_| None) } else { None };
     let route = found.map(|index| &listener.routes.all()[index]);
     match route {
         Some(route) => row(&mut text, "route", &format!("{}: {}", route.name, condition(route))),
         None if listener.routes.all().is_empty() => {}
+        None if !fits => row(&mut text, "route", "none, as that is no host's name; so the listener's pool"),
         None => row(&mut text, "route", "none, so the listener's pool"),
     }
     let limits =
