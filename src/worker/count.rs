@@ -88,16 +88,22 @@ impl<N: Net> Pump<N> {
         self.stats.set(Counter::PipesLent, self.pipes_lent as u64);
     }
 
-    /// Bytes came from the client; those of a request's first piece belong to no pool yet.
+    /// Bytes came from the client. Whose they are is known when an exchange takes them.
     pub(super) fn count_in(&self, key: Key, bytes: u64) {
         self.stats.add(Counter::BytesIn, bytes);
         if let Some(listener) = self.listener(key) {
             listener.came_in(bytes);
         }
-        if let Some(flight) = self.flight_of(key) {
-            self.table.pool(flight.pool).tally(self.worker).came_in(bytes);
-            self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).came_in(bytes));
+    }
+
+    /// Bytes that came from the client are an exchange's: its route's and its pool's.
+    pub(super) fn count_taken(&self, flight: Key, bytes: u64) {
+        if !self.settings.measured {
+            return;
         }
+        let flight = &self.flights[flight];
+        self.table.pool(flight.pool).tally(self.worker).came_in(bytes);
+        self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).came_in(bytes));
     }
 
     /// Bytes were taken by the client.
@@ -111,15 +117,6 @@ impl<N: Net> Pump<N> {
             self.table.pool(flight.pool).tally(self.worker).went_out(bytes);
             self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).went_out(bytes));
         }
-    }
-
-    /// The first piece of a request, as long as that, was for its pool.
-    pub(super) fn count_begun(&self, flight: Key, bytes: usize) {
-        if !self.settings.measured {
-            return;
-        }
-        let pool = self.table.pool(self.flights[flight].pool);
-        pool.tally(self.worker).came_in(bytes as u64);
     }
 
     /// Bytes were taken by the backend, or came from it.

@@ -121,7 +121,7 @@ impl<N: Net> Pump<N> {
         let flight = self.insert_flight(key, exchange, line, pool, found);
         let down = &mut self.downstreams[key];
         (down.phase, down.flight) = (Phase::Flight, Some(flight));
-        self.count_begun(flight, took.consumed);
+        self.count_taken(flight, took.consumed as u64);
         let pool = self.flights[flight].pool;
         let attached = if self.must_queue(pool) { Err(Cause::BackendFull) } else { self.attach(key, flight) };
         match attached {
@@ -290,6 +290,7 @@ impl<N: Net> Pump<N> {
         if !waiting {
             self.count_in(key, scratch.input().len() as u64);
         }
+        self.count_taken(flight_key, took.consumed as u64);
         if self.body_is_too_slow(flight_key, scratch.input().len()) {
             return self.fail(scratch, key, Cause::ClientStall);
         }

@@ -183,6 +183,7 @@ impl<N: Net> Pump<N> {
         flight.whole = false;
         let tunnel = flight.exchange.is_tunnel();
         self.count_in(key, turn.taken);
+        self.count_taken(flight_key, turn.taken);
         self.count_upstream(flight_key, turn.given, 0);
         if !tunnel && self.body_is_too_slow(flight_key, turn.taken as usize) {
             return Some(self.fail(s, key, Cause::ClientStall));

@@ -16,7 +16,7 @@ mod commands;
 mod documents;
 mod gauges;
 mod manners;
-mod metrics;
+pub(crate) mod metrics;
 mod page;
 mod status;
 

@@ -1,5 +1,6 @@
 //! `mode = "tcp"`: connections are balanced as a whole, and no byte of theirs is touched.
 
+mod bytes;
 mod ends;
 mod limits;
 mod many;
