@@ -57,6 +57,15 @@ impl<N: Net> Pump<N> {
         self.arm(key, wait.as_millis() as u64);
     }
 
+    /// Waits for the first byte of a request: the first one is to come as soon as its head.
+    pub(super) fn arm_first(&mut self, key: Key) {
+        if self.downstreams[key].requests > 0 || self.draining || self.is_left_behind(key) {
+            self.arm_idle(key);
+        } else {
+            self.arm(key, self.settings.timeouts.head.as_millis() as u64);
+        }
+    }
+
     /// When [`Self::expire`] has something to do.
     pub fn next_expiry(&self) -> Option<u64> {
         self.wheel.next()

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use super::connection::Phase;
 use super::pump::{Pump, Settings};
 use crate::balance::{Eligible, Patience, Table};
 use crate::exchange::Line;
 use crate::id::{BackendId, PoolId};
-use crate::limits;
 use crate::slab::Key;
 use crate::stats::traffic::Counted;
 use crate::transport::Net;
@@ -78,6 +78,7 @@ impl<N: Net> Pump<N> {
 
     /// Takes over new settings and a new table, in which whatever goes on has kept its number.
     pub fn replace(&mut self, table: Arc<Table>, settings: Arc<Settings>) {
+        let settings_before = Arc::clone(&self.settings);
         if !Arc::ptr_eq(&self.settings, &settings) {
             self.renew_settings(settings);
         }
@@ -86,7 +87,7 @@ impl<N: Net> Pump<N> {
         self.leave_addresses();
         self.renew_pools(&before);
         self.rename_backends();
-        self.close_left_behind();
+        self.renew_waits(&settings_before);
     }
 
     fn renew_settings(&mut self, settings: Arc<Settings>) {
@@ -159,13 +160,17 @@ impl<N: Net> Pump<N> {
         self.settings.sites[usize::from(self.downstreams[key].listener)].leaving
     }
 
-    fn close_left_behind(&mut self) {
-        if !self.settings.sites.iter().any(|site| site.leaving) {
-            return;
-        }
+    /// Connections that have not begun end soon when their listener goes, once, and wait as before when it is back. What
+    /// one waited for may not have to come any more.
+    fn renew_waits(&mut self, before: &Settings) {
         for key in self.downstreams.keys().collect::<Vec<_>>() {
-            if self.downstreams[key].is_unused() && self.is_left_behind(key) {
-                self.arm(key, limits::DRAIN_GRACE.as_millis() as u64);
+            let down = &self.downstreams[key];
+            let was_left = before.sites.get(usize::from(down.listener)).is_some_and(|site| site.leaving);
+            if down.phase == Phase::Opening {
+                self.enqueue(key);
+            }
+            if self.downstreams[key].is_unused() && was_left != self.is_left_behind(key) {
+                self.arm_first(key);
             }
         }
     }

@@ -157,12 +157,17 @@ impl<N: Net> Pump<N> {
         if !down.ready.readable {
             return Read::Blocked;
         }
+        let first = down.input.is_none();
         scratch.load(&mut down.input, &mut self.pool);
         let came = read(&mut down.stream, &mut down.ready, scratch.room());
         match came {
             Read::Bytes(n) => {
                 scratch.add(n);
                 self.count_in(key, n as u64);
+                if first && (self.draining || self.is_left_behind(key)) {
+                    // It has begun before it was closed for its silence.
+                    self.arm(key, self.settings.timeouts.head.as_millis() as u64);
+                }
             }
             Read::Blocked => down.input = scratch.rest(0, &mut self.pool),
             Read::Ended | Read::Failed => {}

@@ -218,13 +218,8 @@ impl<N: Net> Pump<N> {
 
     /// Takes a connection over from another worker, to be watched at once.
     pub fn adopt(&mut self, newcomer: Newcomer<N::Stream>) {
-        let first = newcomer.requests == 0 && !self.draining;
         let key = self.insert(newcomer);
-        if first {
-            self.arm(key, self.settings.timeouts.head.as_millis() as u64);
-        } else {
-            self.arm_idle(key);
-        }
+        self.arm_first(key);
         self.register(key);
     }
 

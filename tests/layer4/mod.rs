@@ -4,7 +4,7 @@ mod bytes;
 mod ends;
 mod limits;
 mod many;
-mod names;
+pub(crate) mod names;
 mod postgres;
 mod proxy;
 mod redis;
