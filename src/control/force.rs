@@ -14,7 +14,7 @@ use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::edits::Edits;
 use crate::stats::traffic::Counted;
-use crate::sys;
+use crate::sys::socket::Bound;
 use crate::worker::Settings;
 
 /// Counts, for those who ask from other threads.
@@ -26,6 +26,8 @@ struct Slot {
     asked: SocketAddr,
     /// As bound.
     bound: SocketAddr,
+    /// It is on `[::]`, and IPv4 is another listener's.
+    only_v6: bool,
     site: Arc<Site>,
     /// When it was closed, in milliseconds since the process began; `None`: it is open.
     left: Option<u64>,
@@ -135,13 +137,15 @@ impl Force {
         now: u64,
     ) -> Result<Sockets, Refused> {
         let mut sockets = self.open(&config)?;
+        let opened = sockets.opened.iter().map(|(number, _)| *number);
+        let replaced: Vec<u16> = opened.filter(|&number| self.is_open(number)).collect();
         let ids = self.renew_table(&config, resolve, now);
         self.forget_closed(now);
         self.renew_limiters(&config);
         for listener in &config.listeners {
             self.renew_slot(&config, listener, &ids, &sockets);
         }
-        sockets.closed = self.close(&config, now);
+        sockets.closed = [replaced, self.close(&config, now)].concat();
         let open = || self.slots.iter().filter(|slot| slot.left.is_none());
         let traffic = open().map(|slot| Arc::clone(&slot.traffic)).collect();
         let routes = open().flat_map(|slot| slot.routes.iter().cloned()).collect();
@@ -191,24 +195,51 @@ impl Force {
         self.slots.iter().position(|slot| slot.asked == asked)
     }
 
-    /// Opens the listeners that are not open; their numbers are those they had, or those behind the present ones.
+    fn is_open(&self, number: u16) -> bool {
+        self.slots.get(usize::from(number)).is_some_and(|slot| slot.left.is_none())
+    }
+
+    /// Opens the listeners that are not open; their numbers are those they had, or those behind the present ones. None
+    /// takes a connection before all are bound: where one cannot be, nothing has happened.
     fn open(&self, config: &Config) -> Result<Sockets, Refused> {
-        let (mut sockets, mut new) = (Sockets::default(), 0);
+        let (mut bound, mut new) = (Vec::new(), 0);
         for listener in &config.listeners {
             let address = listener.address;
             let known = self.slot(address);
-            if known.is_none_or(|at| self.slots[at].left.is_some()) {
-                let same_port =
-                    |other: &Listener| other.address.is_ipv4() && other.address.port() == address.port();
-                let only_v6 = config.listeners.iter().any(same_port);
-                let opened = sys::socket::listen(address, only_v6, self.workers);
-                let opened = opened.map_err(|error| (address, error))?;
+            let only_v6 = only_v6(config, address);
+            // `[::]` takes IPv4 too from now on, which is settled when a socket is bound.
+            let narrow =
+                address.ip().is_unspecified() && known.is_some_and(|at| self.slots[at].only_v6 && !only_v6);
+            if narrow || known.is_none_or(|at| self.slots[at].left.is_some()) {
+                let opened = self.bind(address, only_v6, &bound).map_err(|error| (address, error))?;
                 let number = known.unwrap_or(self.slots.len() + new);
                 new += usize::from(known.is_none());
-                sockets.opened.push((number as u16, opened));
+                bound.push((number as u16, opened));
             }
         }
+        let mut sockets = Sockets::default();
+        for (number, bound) in bound {
+            let address = bound.address();
+            sockets.opened.push((number, bound.listen().map_err(|error| (address, error))?));
+        }
         Ok(sockets)
+    }
+
+    /// The sockets of a listener, which may be on addresses that listeners of this process are on too: the one before it,
+    /// or one on a narrower address, to which its connections go first.
+    fn bind(&self, address: SocketAddr, only_v6: bool, bound: &[(u16, Bound)]) -> io::Result<Bound> {
+        let own = self.slots.iter().filter(|slot| slot.left.is_none()).map(|slot| slot.bound);
+        let mut own = own.chain(bound.iter().map(|(_, bound)| bound.address()));
+        let meets = |other: SocketAddr| {
+            let wide = address.ip().is_unspecified() || other.ip().is_unspecified();
+            other.port() == address.port() && (wide || other.ip() == address.ip())
+        };
+        match Bound::new(address, only_v6, self.workers, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && own.any(meets) => {
+                Bound::new(address, only_v6, self.workers, true)
+            }
+            bound => bound,
+        }
     }
 
     fn renew_slot(&mut self, config: &Config, listener: &Listener, ids: &[PoolId], sockets: &Sockets) {
@@ -218,7 +249,8 @@ impl Force {
         let own = opened.find(|(opened, _)| usize::from(*opened) == number);
         let bound = own.and_then(|(_, sockets)| sockets.first()?.local_addr().ok());
         let bound = bound.or(known.map(|at| self.slots[at].bound)).unwrap_or(listener.address);
-        let site = Arc::new(self.site(config, listener, bound, ids));
+        let (site, only_v6) =
+            (Arc::new(self.site(config, listener, bound, ids)), only_v6(config, listener.address));
         let workers = self.workers;
         // One without a name of its own goes by its address, with the port that the kernel chose.
         let named = listener.name != listener.address.to_string();
@@ -227,6 +259,8 @@ impl Force {
             Some(at) => {
                 let slot = &mut self.slots[at];
                 (slot.site, slot.bound, slot.left) = (site, bound, None);
+                // Sockets that are there already stay what they are.
+                slot.only_v6 = if own.is_some() { only_v6 } else { slot.only_v6 };
                 let known = std::mem::take(&mut slot.routes);
                 slot.routes = routes(listener, &name, &known, workers);
                 if slot.traffic.name() != name {
@@ -236,7 +270,8 @@ impl Force {
             None => {
                 let routes = routes(listener, &name, &[], workers);
                 let traffic = Arc::new(Counted::new(name, bound.to_string(), workers));
-                self.slots.push(Slot { asked: listener.address, bound, site, left: None, traffic, routes });
+                let asked = listener.address;
+                self.slots.push(Slot { asked, bound, only_v6, site, left: None, traffic, routes });
             }
         }
     }
@@ -389,6 +424,12 @@ fn routes(listener: &Listener, name: &str, known: &[Arc<Counted>], workers: usiz
         None => Arc::new(Counted::new(route.name.clone(), String::new(), workers).of(name)),
     };
     listener.routes.all().iter().map(counts).collect()
+}
+
+/// On `[::]` IPv4 comes too, unless another listener has it.
+fn only_v6(config: &Config, address: SocketAddr) -> bool {
+    let same_port = |other: &Listener| other.address.is_ipv4() && other.address.port() == address.port();
+    address.is_ipv6() && config.listeners.iter().any(same_port)
 }
 
 fn limiter_name(listener: &Listener, route: &str) -> String {

@@ -7,27 +7,47 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
 
-/// Opens `count` listeners on one address; with port 0 the kernel chooses a port for all of them.
-///
-/// The first is bound before it allows others to share the port, so that the bind fails when any process,
-/// another evenkeel included, has it. `only_v6` keeps `[::]` from taking IPv4 too.
-pub fn listen(address: SocketAddr, only_v6: bool, count: usize) -> io::Result<Vec<TcpListener>> {
-    let first = match bind(address, only_v6, false) {
-        Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
-            bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), false, false)?
+/// Sockets on one address that take no connection yet.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<Socket>,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds `count` sockets to one address; with port 0 the kernel chooses a port for all of them.
+    ///
+    /// Unless they may stand `beside` others of this user, the first is bound before it allows others to share the port, so
+    /// that the bind fails when any process, another evenkeel included, has it. `only_v6` keeps `[::]` from taking IPv4
+    /// too.
+    pub fn new(address: SocketAddr, only_v6: bool, count: usize, beside: bool) -> io::Result<Self> {
+        let first = match bind(address, only_v6, beside) {
+            Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
+                bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), false, false)?
+            }
+            bound => bound?,
+        };
+        first.set_reuse_port(true)?;
+        let address = first.local_addr()?.as_socket().unwrap_or(address);
+        let mut sockets = vec![first];
+        for _ in 1..count {
+            sockets.push(bind(address, only_v6, true)?);
         }
-        bound => bound?,
-    };
-    first.set_reuse_port(true)?;
-    let address = first.local_addr()?.as_socket().unwrap_or(address);
-    let mut sockets = vec![first];
-    for _ in 1..count {
-        sockets.push(bind(address, only_v6, true)?);
+        Ok(Self { sockets, address })
     }
-    for socket in &sockets {
-        socket.listen(limits::BACKLOG)?;
+
+    /// Where they are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
-    Ok(sockets.into_iter().map(TcpListener::from).collect())
+
+    /// Has the kernel take connections from now on.
+    pub fn listen(self) -> io::Result<Vec<TcpListener>> {
+        for socket in &self.sockets {
+            socket.listen(limits::BACKLOG)?;
+        }
+        Ok(self.sockets.into_iter().map(TcpListener::from).collect())
+    }
 }
 
 fn bind(address: SocketAddr, only_v6: bool, share: bool) -> io::Result<Socket> {
@@ -71,10 +91,14 @@ mod tests {
     #[test]
     fn a_port_in_use_is_noticed_also_when_it_is_shared() {
         let address = "127.0.0.1:0".parse().unwrap();
-        let ours = listen(address, false, 2).unwrap();
+        let ours = Bound::new(address, false, 2, false).unwrap().listen().unwrap();
         let address = ours[0].local_addr().unwrap();
         assert_eq!(ours[1].local_addr().unwrap(), address);
-        let error = listen(address, false, 2).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let wide = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        for address in [address, wide] {
+            let error = Bound::new(address, false, 2, false).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+        Bound::new(wide, false, 2, true).unwrap().listen().unwrap();
     }
 }
