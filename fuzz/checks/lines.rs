@@ -1,10 +1,11 @@
 //! A second reader of heads, as plain as can be, to hold against the first.
 
 /// Names of fields that are never copied: hop by hop, or written anew by us.
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
     "connection",
     "content-length",
     "expect",
+    "forwarded",
     "host",
     "keep-alive",
     "max-forwards",
@@ -52,17 +53,18 @@ impl Lines {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_slice())
     }
 
+    /// `Connection` names it as belonging to one hop.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.all("connection")
+            .flat_map(|value| value.split(|&b| b == b','))
+            // An option that is no field's name, though a field may be called so.
+            .any(|option| name != "close" && option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// What must reach the other side unchanged and in order.
     pub(crate) fn end_to_end(&self) -> Vec<&(String, Vec<u8>)> {
-        let named: Vec<String> = self
-            .all("connection")
-            .flat_map(|value| value.split(|&b| b == b','))
-            .map(|option| String::from_utf8_lossy(option.trim_ascii()).to_ascii_lowercase())
-            // An option that is no field's name, though a field may be called so.
-            .filter(|option| option != "close")
-            .collect();
         let ours = |name: &str| OURS.contains(&name) || name.starts_with("x-forwarded-");
-        self.0.iter().filter(|(name, _)| !ours(name) && !named.contains(name)).collect()
+        self.0.iter().filter(|(name, _)| !ours(name) && !self.is_named(name)).collect()
     }
 
     /// What holds for every head that leaves.

@@ -48,6 +48,8 @@ fn check_fields(head: &[u8], out: &[u8], request: &Request<'_, '_>, trusted: boo
     assert!(after.all("via").last().is_some_and(|via| via.ends_with(b" evenkeel")));
     assert_eq!(after.all("x-forwarded-for").count(), 1);
     assert!(after.all("x-forwarded-for").all(|value| value.ends_with(b"192.0.2.10")));
+    let told = before.all("forwarded").filter(|_| trusted && !before.is_named("forwarded"));
+    assert!(after.all("forwarded").eq(told), "who was before us is told by those who are trusted");
     if trusted {
         assert!(["x-forwarded-proto", "x-request-id"].iter().all(|name| after.all(name).count() > 0));
     } else {
