@@ -48,6 +48,8 @@ pub struct Backend {
     gone: AtomicBool,
     /// As active checks see it.
     pub(super) up: AtomicBool,
+    /// It came while others served, and no check has said anything of it yet.
+    pub(super) unjudged: AtomicBool,
     /// Failures in a row, as traffic saw them.
     pub(super) failures: AtomicU32,
     pub(super) circuit: Circuit,
@@ -84,6 +86,7 @@ impl Backend {
             mode: AtomicU8::new(Mode::Enabled as u8),
             gone: AtomicBool::new(false),
             up: AtomicBool::new(true),
+            unjudged: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             circuit: Circuit::default(),
             since: AtomicU64::new(0),

@@ -72,8 +72,8 @@ impl<'t> Renewal<'t> {
         }
         if !members.iter().any(|(_, backend)| backend.is_healthy()) {
             // Nobody could serve until the first probe: then a request finds out as soon as that does.
-            let new = members.iter().filter(|(id, _)| !old.contains(id));
-            new.for_each(|(_, backend)| backend.up.store(true, Relaxed));
+            let unjudged = members.iter().filter(|(_, backend)| backend.unjudged.swap(false, Relaxed));
+            unjudged.for_each(|(_, backend)| backend.up.store(true, Relaxed));
         }
         for &left in old.iter().filter(|&&id| !members.iter().any(|(member, _)| *member == id)) {
             self.before.forget(left);
@@ -113,6 +113,7 @@ impl<'t> Renewal<'t> {
         if self.now > 0 {
             new.since.store(self.now, Relaxed);
             new.up.store(config.health.check == Check::None, Relaxed);
+            new.unjudged.store(true, Relaxed);
         }
         let at = self.free_backends.pop().unwrap_or(self.backends.len());
         match self.backends.get_mut(at) {
@@ -209,7 +210,17 @@ mod tests {
         assert_eq!((up(&next, ids[0]), up(&next, ids[1])), (vec![true, false], vec![true, true]));
         next.set_up(BackendId(0), false, 11);
         let (other, ids) = next.renew(vec![pool("a", &[1, 2, 5])], 1, 12);
-        assert_eq!(up(&other, ids[0]), [false, false, true], "what is known to be down stays down");
+        assert_eq!(up(&other, ids[0]), [false, true, true], "what is known to be down stays down");
+    }
+
+    #[test]
+    fn one_that_still_waits_for_its_probe_serves_when_it_is_the_last() {
+        let table = Table::new(vec![pool("a", &[1])], 1);
+        let (next, ids) = table.renew(vec![pool("a", &[1, 2, 3])], 1, 10);
+        next.set_up(BackendId(2), false, 11);
+        let (last, _) = next.renew(vec![pool("a", &[2, 3])], 1, 12);
+        let up: Vec<bool> = last.pool(ids[0]).members().iter().map(|&id| last.backend(id).is_up()).collect();
+        assert_eq!(up, [true, false], "one has been found to be down");
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Table {
     pub fn set_up(&self, id: BackendId, up: bool, now: u64) -> bool {
         let (backend, pool) = (self.backend(id), self.pool_of(id));
         let changed = backend.up.swap(up, Relaxed) != up;
+        backend.unjudged.store(false, Relaxed);
         if changed {
             backend.record().checked(now);
         }
