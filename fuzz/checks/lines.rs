@@ -57,8 +57,7 @@ impl Lines {
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.all("connection")
             .flat_map(|value| value.split(|&b| b == b','))
-            // An option that is no field's name, though a field may be called so.
-            .any(|option| name != "close" && option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// What must reach the other side unchanged and in order.

@@ -55,7 +55,8 @@ impl Facts {
         }
         for option in field::list(value) {
             if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
+                // Like every option it takes the field of its name with it.
+                (self.close, self.named) = (true, true);
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
