@@ -174,7 +174,7 @@ fn a_full_backend_is_503_when_nothing_frees() {
 
 #[test]
 fn a_full_backend_is_503_at_once_where_nobody_may_wait() {
-    let took = one_too_many(&["--queue-length", "0"], "queue-full");
+    let took = one_too_many(&["--queue-length", "0"], "backend-full");
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
 

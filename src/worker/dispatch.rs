@@ -175,9 +175,18 @@ impl<N: Net> Pump<N> {
             if cause == Cause::BackendFull {
                 match self.find_room(key, flight_key, dialled) {
                     Ok(()) => return Flow::Moved,
-                    Err(why) => cause = why,
+                    // Nobody may wait for a full one: a retry is left those that have failed the request.
+                    Err(Cause::BackendFull) if self.flights[flight_key].backend.is_none() => {
+                        let failed = !self.flights[flight_key].tried.all().is_empty();
+                        if let Some(flow) = failed.then(|| self.delay(key, flight_key)).flatten() {
+                            return flow;
+                        }
+                    }
+                    Err(why) => {
+                        cause = why;
+                        continue;
+                    }
                 }
-                continue;
             }
             let flight = &mut self.flights[flight_key];
             let standing = Standing {

@@ -110,7 +110,7 @@ impl<N: Net> Pump<N> {
         let pool = self.table.pool(flight.pool);
         let queue = pool.config().queue;
         if queue.length == 0 {
-            return Err(Cause::QueueFull);
+            return Err(Cause::BackendFull);
         }
         if !pool.waiting().join(queue.length) {
             return Err(Cause::QueueFull);

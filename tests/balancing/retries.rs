@@ -158,6 +158,22 @@ fn the_last_answer_passes_when_no_retry_is_left() {
 }
 
 #[test]
+fn where_the_others_are_full_and_nobody_may_wait_the_same_one_is_asked_again() {
+    let (no, busy) = (refusing("no"), Held::named("busy"));
+    let flags = "--backend-max-requests 1 --queue-length 0 --retry-statuses 503 --retries 2";
+    let balancer = balance_over(&format!("--workers 1 {TRUSTING} {flags}"), &list([&no, &busy.backend]));
+    // The first may meet the refusing one, and is then sent to the other.
+    let waits = Client::connect(balancer.address);
+    waits.send("GET /waits HTTP/1.1\r\nHost: h\r\n\r\n").expect("sent");
+    busy.await_now(1);
+    let before = no.requests();
+    let response = get(balancer.address, "/").expect("a response");
+    assert_eq!((response.status, response.text().as_str()), (503, "no"));
+    assert_eq!(no.requests() - before, 3, "the last answer is passed on");
+    assert_eq!(balancer.status()["failures"], serde_json::json!({}));
+}
+
+#[test]
 fn a_status_that_is_not_listed_passes_at_once() {
     let backends = [refusing("a"), refusing("b")];
     let balancer = balance(&format!("--workers 1 --retry-statuses 502 {TRUSTING}"), &backends);
