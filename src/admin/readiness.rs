@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Sources;
 use super::answer::Answer;
-use crate::balance::{Pool, Table};
+use crate::balance::Table;
 
 #[derive(Serialize)]
 struct Told {
@@ -28,11 +28,7 @@ pub(super) fn reasons(sources: &Sources, table: &Table) -> Vec<String> {
     if (sources.listeners)().is_empty() {
         reasons.push("no listener is open".to_owned());
     }
-    let unserved = table.pools().iter().filter(|pool| !pool.is_gone() && !can_serve(table, pool));
+    let unserved = table.pools().iter().filter(|pool| !pool.is_gone() && pool.eligible(table) == 0);
     reasons.extend(unserved.map(|pool| format!("pool {}: no backend is eligible", pool.config().name)));
     reasons
-}
-
-fn can_serve(table: &Table, pool: &Pool) -> bool {
-    pool.members().iter().any(|&id| table.backend(id).is_eligible())
 }

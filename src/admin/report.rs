@@ -288,7 +288,7 @@ fn pool_report(view: &View<'_>, pool: &Pool) -> PoolReport {
     PoolReport {
         name: config.name.clone(),
         algorithm: algorithm(&config.algorithm),
-        eligible: pool.members().iter().filter(|&&id| view.table.backend(id).is_eligible()).count(),
+        eligible: pool.eligible(view.table),
         ejected: pool.ejected(),
         queue: Queue { length: pool.waiting().len(), limit: config.queue.length },
         budget: Budget {
@@ -334,7 +334,7 @@ fn backend_report(view: &View<'_>, index: usize, number: BackendId, all: u64) ->
         state,
         why,
         since: rounded(view.began + at as f64 / 1e3),
-        eligible: backend.is_eligible(),
+        eligible: view.table.pool_of(number).may_serve(view.table, backend),
         backup: backend.is_backup(),
         weight: backend.weight(),
         in_flight: sum.in_flight(),

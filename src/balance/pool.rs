@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::affinity::Affinity;
-use super::backend::{Backend, Padded};
+use super::backend::{Backend, Mode, Padded};
 use super::budget::Budget;
 use super::hash;
 use super::maglev::Maglev;
+use super::table::Table;
 use super::tally::PoolTally;
 use super::waiting::Waiting;
 use crate::config::{self, Algorithm, Cookie, SameSite, StickyBy};
@@ -147,6 +148,20 @@ impl Pool {
     /// Its backends, in the order of the configuration.
     pub fn members(&self) -> &[BackendId] {
         &self.members
+    }
+
+    /// Whether this backend of it may be given any request: with `fail_open` and none eligible, each that is enabled.
+    pub fn may_serve(&self, table: &Table, backend: &Backend) -> bool {
+        let eligible = |&id: &BackendId| table.backend(id).is_eligible();
+        backend.is_eligible()
+            || (self.config.fail_open
+                && backend.mode() == Mode::Enabled
+                && !self.members.iter().any(eligible))
+    }
+
+    /// How many of its backends may be given any request.
+    pub fn eligible(&self, table: &Table) -> usize {
+        self.members.iter().filter(|&&id| self.may_serve(table, table.backend(id))).count()
     }
 
     /// The next round-robin ticket: every number is handed out once over all workers.

@@ -22,7 +22,7 @@ impl Running {
             match self.events.recv_deadline(deadline) {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Failed(i, error)) => return failed(i, &error),
-                Ok(Event::Reload) => log::warn!("not reloaded: this process is draining"),
+                Ok(Event::Reload) => self.refuse_reload(),
                 Ok(Event::Renamed | Event::Drain) => {}
                 Ok(Event::Stop) if !signalled => {
                     signalled = true;
@@ -40,6 +40,15 @@ impl Running {
         }
         log::info!("drained");
         ExitCode::SUCCESS
+    }
+
+    fn refuse_reload(&self) {
+        let why = "this process is draining";
+        log::warn!("not reloaded: {why}");
+        while let Ok(asked) = self.reloads.try_recv() {
+            // Whoever asked may have given up.
+            let _ = asked.send(Err(why.to_owned()));
+        }
     }
 
     /// Has the workers that are left close all they have, and pass on the lines that tell of it.

@@ -135,6 +135,8 @@ fn the_first_signal_after_a_drain_by_command_cuts_nothing_and_the_second_does() 
     let (mut first, framing) = ask();
     let (mut second, rest) = ask();
     assert_eq!(admin.post("/api/drain", "").0, 200);
+    let (status, told) = admin.post("/api/reload", "");
+    assert_eq!((status, &told["error"]), (409, &"this process is draining".into()));
     admin.balancer.terminate();
     let said = |text: &str| admin.balancer.lines().iter().any(|line| line.contains(text));
     eventually(SOON, "the signal is taken", || said("draining already") || said("cut"));

@@ -137,6 +137,27 @@ fn it_is_alive_and_ready_while_every_pool_can_serve() {
 }
 
 #[test]
+fn it_is_ready_without_a_healthy_backend_where_they_are_tried_all_the_same() {
+    let backend = Backend::start(|request, reply| match request.target.as_str() {
+        "/health" => reply.send("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+        _ => reply.ok("a"),
+    });
+    let checks = ["--health-path", "/health", "--health-check-interval", "50ms", "--fail-open"];
+    let admin = Admin::start(&[&checks[..], &["--backends", &backend.url()]].concat());
+    eventually(SOON, "it is down", || admin.backends()[0]["state"] == "down");
+    assert_eq!(get(admin.balancer.address, "/").expect("a response").text(), "a");
+    assert_eq!(admin.get("/readyz").status, 200);
+    let told = admin.json("/api/status");
+    assert_eq!((&told["process"]["ready"], &told["pools"][0]["eligible"]), (&true.into(), &1.into()));
+    assert_eq!(admin.backends()[0]["eligible"], true);
+    let metrics = admin.get("/metrics").text();
+    for name in ["evenkeel_ready", "evenkeel_pool_eligible", "evenkeel_backend_eligible"] {
+        let line = metrics.lines().find(|line| line.starts_with(&name.to_string())).expect("a sample");
+        assert!(line.ends_with(" 1"), "{line}");
+    }
+}
+
+#[test]
 fn it_is_not_ready_as_soon_as_a_drain_begins() {
     let (backend, gate) = gated();
     let mut admin = Admin::start(&["--backends", &backend.url()]);

@@ -16,20 +16,22 @@ type BackendValue = (Family, fn(&Seen<'_>) -> u64);
 struct Seen<'t> {
     labels: String,
     backend: &'t Backend,
+    eligible: bool,
     sum: Sum,
 }
 
+impl<'t> Seen<'t> {
+    fn of(table: &'t Table, backend: &'t Arc<Backend>) -> Self {
+        let pool = table.pool(backend.pool());
+        let labels = labels(&[("pool", &pool.config().name), ("backend", &report::id(backend))]);
+        Self { labels, backend, eligible: pool.may_serve(table, backend), sum: backend.sum() }
+    }
+}
+
 pub(super) fn backends(text: &mut Text, table: &Table) {
-    let seen = |backend: &'_ Arc<Backend>| {
-        let pool = &table.pool(backend.pool()).config().name;
-        labels(&[("pool", pool), ("backend", &report::id(backend))])
-    };
-    let seen: Vec<Seen<'_>> = table
-        .backends()
-        .iter()
-        .filter(|backend| !backend.is_gone())
-        .map(|backend| Seen { labels: seen(backend), backend, sum: backend.sum() })
-        .collect();
+    let seen = |backend| Seen::of(table, backend);
+    let seen: Vec<Seen<'_>> =
+        table.backends().iter().filter(|backend| !backend.is_gone()).map(seen).collect();
     backend_counts(text, &seen);
     let gauges: [BackendValue; 4] = [
         (family("evenkeel_backend_in_flight", Kind::Gauge, "Requests in flight."), |seen| {
@@ -43,7 +45,7 @@ pub(super) fn backends(text: &mut Text, table: &Table) {
             u64::from(seen.backend.weight())
         }),
         (family("evenkeel_backend_eligible", Kind::Gauge, "1 while it may be given any request."), |seen| {
-            u64::from(seen.backend.is_eligible())
+            u64::from(seen.eligible)
         }),
     ];
     for (family, value) in gauges {

@@ -63,7 +63,6 @@ pub(super) fn pools(text: &mut Text, sources: &Sources, table: &Table) {
 
 fn pool_gauges(text: &mut Text, sources: &Sources, table: &Table) {
     let now = sources.now();
-    let eligible = |pool: &Pool| pool.members().iter().filter(|&&id| table.backend(id).is_eligible()).count();
     let gauges: [PoolGauge<'_>; 6] = [
         (
             family("evenkeel_pool_in_flight", Kind::Gauge, "Requests in flight, those that wait included."),
@@ -79,7 +78,7 @@ fn pool_gauges(text: &mut Text, sources: &Sources, table: &Table) {
             pool.budget().left(now, pool.requests())
         }),
         (family("evenkeel_pool_eligible", Kind::Gauge, "Backends that may be given any request."), &|pool| {
-            eligible(pool) as i64
+            pool.eligible(table) as i64
         }),
         (
             family("evenkeel_pool_ejected", Kind::Gauge, "Backends that are out by traffic's judgement."),
