@@ -151,7 +151,7 @@ impl Serving {
         let number = head.one("x-number")?.and_then(|n| n.parse().ok());
         let number: usize = number.ok_or(format!("a request without number: {}", head.start))?;
         let plan = ledger.plans.get(number).ok_or(format!("request {number} does not exist"))?.clone();
-        let attempt = ledger.saw_head(number);
+        let attempt = ledger.saw_head(number, self.backend);
         let path = plan.target.strip_prefix("http://sim.example").unwrap_or(&plan.target);
         let root = if path.starts_with('/') { "" } else { "/" };
         if head.start != format!("{} {root}{path} HTTP/1.1", plan.method) {

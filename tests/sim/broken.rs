@@ -64,6 +64,7 @@ fn refused() -> Plan {
         broken: Broken::Head,
         answers: Vec::new(),
         begun: false,
+        begun_at: 0,
         head_sent: false,
         seen: 0,
         seen_whole: false,

@@ -98,7 +98,7 @@ impl Client {
             let plan = &mut ledger.plans[number];
             match mark {
                 Mark::Begun => {
-                    plan.begun = true;
+                    (plan.begun, plan.begun_at) = (true, wires.now);
                     self.begun += 1;
                     self.head_since = Some(wires.now);
                 }

@@ -19,7 +19,7 @@ impl World {
     pub(crate) fn judge_backends(&mut self) {
         let good = self.ledger.mood.has_good_backends();
         for (i, backend) in self.table.backends().iter().enumerate() {
-            if good && !backend.is_healthy() {
+            if good && !backend.is_healthy() && !backend.is_gone() {
                 self.ledger.wrong(format!("backend {i} is down for what others did"));
             }
             if (backend.connections(), backend.in_flight()) != (0, 0) {
@@ -34,6 +34,10 @@ impl World {
 
     /// Connections to a backend that the balancer has open, against its limit.
     pub(crate) fn count_upstreams(&mut self) {
+        if self.reloads.as_ref().is_some_and(|reloads| reloads.done() > 0) {
+            // A limit that was lowered closes nothing.
+            return;
+        }
         let pool = &self.table.pools()[0];
         for (backend, config) in pool.config().backends.iter().enumerate() {
             let Some(most) = config.max_connections else { continue };
@@ -49,6 +53,8 @@ impl World {
     /// The last outcomes that the mood demands.
     pub(crate) fn judge(&mut self) {
         self.judge_backends();
+        let held = self.reloads.as_mut().map(|reloads| reloads.past().held(&self.table));
+        held.into_iter().flatten().for_each(|wrong| self.ledger.wrong(wrong));
         if self.ledger.mood.is_rough() {
             return;
         }

@@ -130,6 +130,8 @@ pub(crate) struct Plan {
     pub(crate) answers: Vec<Answer>,
     /// The client has begun to send it.
     pub(crate) begun: bool,
+    /// When that was.
+    pub(crate) begun_at: u64,
     /// The client has sent its head.
     pub(crate) head_sent: bool,
     /// Attempts that a backend saw.
@@ -186,6 +188,8 @@ pub(crate) struct Ledger {
     pub(crate) retries: u32,
     /// Longest body of a request that is let through.
     pub(crate) body: Option<u64>,
+    /// Since when a backend is in no pool; none of those that are in one.
+    pub(crate) left: BTreeMap<usize, Option<u64>>,
     /// Rules that were broken.
     pub(crate) wrongs: Vec<String>,
     /// For each tunnel, what the backend got: bytes and whether the end came.
@@ -197,14 +201,20 @@ impl Ledger {
         self.wrongs.push(what.into());
     }
 
-    /// A backend has read a request head.
-    pub(crate) fn saw_head(&mut self, number: usize) -> u32 {
+    /// That backend has read a request head.
+    pub(crate) fn saw_head(&mut self, number: usize, backend: usize) -> u32 {
         let retries = self.retries;
+        let left = self.left.get(&backend).copied().flatten();
         let plan = &mut self.plans[number];
         plan.seen += 1;
         let most = if plan.is_idempotent() { 1 + retries } else { 1 };
         let attempt = plan.seen;
-        let (broken, sent, local) = (plan.broken, plan.head_sent, plan.local);
+        let (broken, sent, local, begun) = (plan.broken, plan.head_sent, plan.local, plan.begun_at);
+        if left.is_some_and(|left| begun > left) {
+            self.wrong(format!(
+                "request {number} came to backend {backend}, which had been removed before it"
+            ));
+        }
         if attempt > most {
             self.wrong(format!("request {number} came to a backend {attempt} times, {most} are allowed"));
         }

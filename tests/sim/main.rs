@@ -17,6 +17,7 @@ mod net;
 mod peer;
 mod pipe;
 mod plot;
+mod reload;
 mod rng;
 mod script;
 mod ticks;

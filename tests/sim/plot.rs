@@ -134,17 +134,22 @@ pub(crate) fn draw_members(
             addresses.push((address, backend));
             of.push(address);
         }
-        let url = BackendUrl { host: format!("backend{backend}"), port: 80 };
         resolved.push(of);
-        let rough = plot.mood == Mood::Rough;
-        pool.backends.push(Backend {
-            weight: rng.pick(&[1, 1, 3]),
-            backup: backend > numbers.start && rough && rng.chance(20),
-            max_connections: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
-            // A client that ends its side while it waits is taken as gone, which honest ones may do.
-            max_requests: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
-            ..Backend::new(url)
-        });
+        pool.backends.push(draw_backend(backend, backend > numbers.start, plot.mood, rng));
     }
     (resolved, addresses)
+}
+
+/// A backend of that number, which may be one for need.
+pub(crate) fn draw_backend(number: usize, backup: bool, mood: Mood, rng: &mut Rng) -> Backend {
+    let url = BackendUrl { host: format!("backend{number}"), port: 80 };
+    let rough = mood == Mood::Rough;
+    Backend {
+        weight: rng.pick(&[1, 1, 3]),
+        backup: backup && rough && rng.chance(20),
+        max_connections: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
+        // A client that ends its side while it waits is taken as gone, which honest ones may do.
+        max_requests: (rough && rng.chance(20)).then(|| rng.between(1, 3) as u32),
+        ..Backend::new(url)
+    }
 }

@@ -173,6 +173,7 @@ impl Author<'_> {
             broken,
             answers,
             begun: false,
+            begun_at: 0,
             head_sent: false,
             seen: 0,
             seen_whole: false,

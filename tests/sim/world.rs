@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel::balance::Table;
-use evenkeel::config::{Algorithm, Timeouts};
-use evenkeel::exchange::{Act, Line, Share, Site, Wanted};
-use evenkeel::id::{BackendId, PoolId};
+use evenkeel::config::Timeouts;
+use evenkeel::id::PoolId;
 use evenkeel::limits;
 use evenkeel::stats::{Block, Counter};
 use evenkeel::transport::Newcomer;
@@ -21,6 +20,7 @@ use crate::ledger::{Ledger, Mood};
 use crate::near::{SimNet, Stream};
 use crate::net::{Host, Wires};
 use crate::plot::{Plot, draw_backends, draw_limits, draw_pool, draw_timeouts};
+use crate::reload::{self, Reloads};
 use crate::rng::Rng;
 use crate::script::{Author, ClientScript};
 use crate::ticks::Ticks;
@@ -50,22 +50,11 @@ pub(crate) struct World {
     ticks: Ticks,
     pub(crate) drain_at: Option<u64>,
     pub(crate) drained: bool,
+    pub(crate) reloads: Option<Reloads>,
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
-}
-
-/// Where all goes to the one pool, which is told what it wants to know.
-fn site(table: &Table, timeouts: Timeouts) -> Site {
-    let hash = match &table.pools()[0].config().algorithm {
-        Algorithm::Hash { key, .. } => Some(key.clone()),
-        _ => None,
-    };
-    let share = Share { pool: PoolId(0), until: 1, wanted: Wanted { hash, ..Wanted::default() } };
-    let line = Line { action: Act::Pools([share].into()), timeouts, ..Line::to_pool(PoolId(0)) };
-    let local = "sim.local:80".to_owned();
-    Site { local, lines: [line].into(), ..Site::to_pool(PoolId(0)) }
 }
 
 impl World {
@@ -83,6 +72,7 @@ impl World {
             mood: plot.mood,
             plans: Vec::new(),
             said: Default::default(),
+            left: Default::default(),
             retries: u32::from(retry.retries),
             body: limits.body,
             wrongs: Vec::new(),
@@ -95,19 +85,22 @@ impl World {
         let waiting = (0..count).map(|_| author.client()).collect();
         let mut wires = Wires::new(Rng::new(plot.net_seed), plot.splits, capacity, plot.traced);
         let backends = if timeless { 1 } else { rng.between(1 + u64::from(!calm), 4) };
-        let (table, addresses) = draw_backends(pool, backends, plot, &mut rng, &mut wires);
+        let (table, mut addresses) = draw_backends(pool, backends, plot, &mut rng, &mut wires);
         let table = Arc::new(table);
         let stats = Arc::new(Block::default());
-        let site = site(&table, timeouts);
-        let settings = Arc::new(Settings {
-            sites: vec![Arc::new(site)],
-            timeouts,
-            limits,
-            status_path: Some("/lb-status".into()),
-            status: Box::new(|| "{}".into()),
-            ..Settings::default()
-        });
+        let site = Arc::new(reload::site(&[(table.pools()[0].config(), PoolId(0))], &[], timeouts));
+        let settings = Settings { sites: vec![Arc::clone(&site)], timeouts, limits, ..Self::settings() };
         wires.say(|| format!("{timeouts:?} {:?} {limits:?}", table.pools()[0].config()));
+        let drawn = reload::draw(plot, backends as usize, width * 3, &site, &mut wires);
+        let mut reloads = drawn.map(|(reloads, spare)| {
+            addresses.extend(spare);
+            reloads
+        });
+        let settings = Arc::new(match &mut reloads {
+            Some(reloads) => reloads.settings(settings),
+            None => settings,
+        });
+        reloads.iter_mut().for_each(|reloads| reloads.past().watch(&table, &settings));
         let wires = Rc::new(RefCell::new(wires));
         let passed = Rc::default();
         let pump =
@@ -134,6 +127,16 @@ impl World {
             next_probe: 0,
             ticks: Ticks::default(),
             drained: false,
+            reloads,
+        }
+    }
+
+    /// What no run changes.
+    pub(crate) fn settings() -> Settings {
+        Settings {
+            status_path: Some("/lb-status".into()),
+            status: Box::new(|| "{}".into()),
+            ..Settings::default()
         }
     }
 
@@ -202,17 +205,17 @@ impl World {
 
     /// What comes from outside: new clients, failing hosts, probes, a drain.
     fn happen(&mut self) {
+        self.reload();
         let now = self.now();
         while let Some(at) = self.waiting.iter().position(|script| script.born <= now) {
             let script = self.waiting.remove(at);
-            if self.drained {
-                continue;
-            }
+            let listener = self.reloads.as_mut().map_or(Some(0), Reloads::listener);
+            let Some(listener) = listener.filter(|_| !self.drained) else { continue };
             let line = self.wires.borrow_mut().call();
             let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.clients.len() as u8 + 1));
             self.clients.push(Client::new(line, script));
             let stream = Stream::new(line, &self.wires);
-            self.pump.accepted(Newcomer { stream, peer, listener: 0, counted: false, requests: 0 });
+            self.pump.accepted(Newcomer { stream, peer, listener, counted: false, requests: 0 });
         }
         if self.drain_at.is_some_and(|at| now >= at) && !self.drained {
             self.drained = true;
@@ -232,7 +235,9 @@ impl World {
         for at in 0..self.addresses.len() {
             let (address, backend) = self.addresses[at];
             let up = wires.hosts.iter().any(|(a, host)| *host == Host::Up && self.is_of(*a, backend));
-            self.table.set_up(BackendId(backend as u16), up, wires.now);
+            reload::ids(&self.table, backend).into_iter().for_each(|id| {
+                self.table.set_up(id, up, wires.now);
+            });
             // Of flaky backends the first is always there.
             if self.addresses.len() > 1 && !(flaky && backend == 0) && self.rng.chance(20) {
                 let fates = [Host::Up, Host::Up, Host::Refuses, Host::Blackhole, Host::Unroutable];
@@ -287,8 +292,9 @@ impl World {
         let actors = actors.chain(self.servings.iter().filter_map(|s| s.wakes(now)));
         let births = self.waiting.iter().map(|script| script.born);
         let prune = (self.pump.idle_upstreams() > 0).then(|| self.ticks.next_prune());
-        let own =
-            [self.pump.next_expiry(), prune, wires.next_connect(), self.drain_at.filter(|_| !self.drained)];
+        let reload = self.reloads.as_ref().and_then(Reloads::next);
+        let drain = self.drain_at.filter(|_| !self.drained);
+        let own = [self.pump.next_expiry(), prune, wires.next_connect(), drain, reload];
         let due = actors.chain(births).chain(own.into_iter().flatten()).filter(|&due| due > now).min();
         // Health changes on its own; while nobody waits for anything it need not be seen.
         wires.now = due.unwrap_or(now + 500).min(now + 500);

@@ -52,12 +52,13 @@ impl World {
         if gauges != [0; 3] {
             self.wrong(format!("connections are counted at rest: {gauges:?}"));
         }
-        let mut wrongs = Vec::new();
+        let mut wrongs: Vec<String> =
+            self.reloads.iter().flat_map(|reloads| reloads.past.held(&self.table)).collect();
         for (at, backend) in self.table.backends().iter().enumerate() {
             if (backend.connections(), backend.in_flight()) != (0, 0) {
                 wrongs.push(format!("connections to backend {at} are counted at rest"));
             }
-            if self.plot.mood == Mood::Calm && !backend.is_healthy() {
+            if self.plot.mood == Mood::Calm && !backend.is_healthy() && !backend.is_gone() {
                 wrongs.push(format!("backend {at} is down for nothing"));
             }
         }

@@ -3,7 +3,9 @@
 mod judge;
 mod opening;
 mod plan;
+mod reload;
 mod side;
+mod waits;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

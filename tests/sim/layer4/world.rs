@@ -9,17 +9,19 @@ use std::time::Duration;
 use evenkeel::balance::{Clients, Table};
 use evenkeel::config::{Action, Algorithm, Mode, ProxyProtocol, ProxyVersion, Route, Routes, Timeouts};
 use evenkeel::exchange::{Act, Line, Share, Site, Wanted};
-use evenkeel::id::{BackendId, PoolId};
+use evenkeel::id::PoolId;
 use evenkeel::stats::Block;
 use evenkeel::transport::Newcomer;
 use evenkeel::worker::{Pump, Settings};
 
 use super::plan::{Gate, Plan, Planner, ROUTED, TRUSTED};
+use super::reload::{self, Reloads};
 use super::side::Side;
 use crate::ledger::Mood;
 use crate::near::{SimNet, Stream};
 use crate::net::{Host, Wires};
 use crate::plot::{Plot, draw_limits, draw_members, draw_pool, draw_timeouts};
+use crate::reload::ids;
 use crate::rng::Rng;
 use crate::ticks::Ticks;
 
@@ -51,10 +53,11 @@ pub(crate) struct World {
     pub(crate) table: Arc<Table>,
     pub(crate) stats: Arc<Block>,
     pub(crate) counts: Option<Arc<Clients>>,
-    gate: Gate,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) gate: Gate,
     most: usize,
     /// By address, which backend.
-    addresses: Vec<(SocketAddr, usize)>,
+    pub(crate) addresses: Vec<(SocketAddr, usize)>,
     /// By backend, which pool.
     pools: Vec<usize>,
     /// By pool, what its backends are told first.
@@ -67,7 +70,8 @@ pub(crate) struct World {
     ticks: Ticks,
     next_probe: u64,
     drain_at: Option<u64>,
-    drained: bool,
+    pub(crate) drained: bool,
+    pub(crate) reloads: Option<Reloads>,
 }
 
 /// A line of a site to that pool.
@@ -92,7 +96,7 @@ fn draw_gate(rng: &mut Rng) -> Gate {
     }
 }
 
-fn site(gate: &Gate, table: &Table, timeouts: Timeouts) -> Site {
+pub(super) fn site(gate: &Gate, table: &Table, timeouts: Timeouts) -> Site {
     let count = if gate.routed { ROUTED.len() } else { 0 };
     let route = |(at, name): (usize, &&str)| {
         let host = Some(name.parse().expect("a name"));
@@ -141,13 +145,15 @@ impl World {
         let gate = draw_gate(&mut rng);
         let stats = Arc::new(Block::default());
         let counts = (rough && rng.chance(30)).then(|| Arc::new(Clients::new(2)));
-        let settings = Arc::new(Settings {
+        let reloads = reload::draw(plot, &mut pools, &mut addresses, &mut wires);
+        let settings = Settings {
             sites: vec![Arc::new(site(&gate, &table, timeouts))],
             timeouts,
             limits,
             clients: counts.clone(),
             ..Settings::default()
-        });
+        };
+        let (reloads, settings) = reload::watch(reloads, &table, settings);
         let clients = if timeless { 1 } else { rng.between(1, 8) as usize };
         let mut planner = Planner { rng: &mut rng, mood: plot.mood, gate: &gate, most };
         let waiting = (0..clients).map(|number| planner.client(number)).collect();
@@ -155,7 +161,7 @@ impl World {
         let wires = Rc::new(RefCell::new(wires));
         let passed = Rc::default();
         let net = SimNet::new(&wires, &passed);
-        let pump = Pump::new(0, net, Arc::clone(&table), settings, Arc::clone(&stats));
+        let pump = Pump::new(0, net, Arc::clone(&table), Arc::clone(&settings), Arc::clone(&stats));
         let drain_at = (rough && rng.chance(10)).then(|| rng.below(800));
         Self {
             plot,
@@ -165,6 +171,7 @@ impl World {
             table,
             stats,
             counts,
+            settings,
             gate,
             most,
             addresses,
@@ -179,6 +186,7 @@ impl World {
             next_probe: 0,
             drain_at,
             drained: false,
+            reloads,
         }
     }
 
@@ -190,7 +198,7 @@ impl World {
         self.wires.borrow_mut().trace.take().unwrap_or_default()
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.wires.borrow().now
     }
 
@@ -198,6 +206,7 @@ impl World {
     pub(crate) fn run(&mut self) {
         let sides_rest = |world: &Self| {
             world.waiting.is_empty()
+                && world.reloads.as_ref().is_none_or(|reloads| reloads.next().is_none())
                 && world.clients.iter().all(|client| client.side.peer.gone)
                 && world.servings.iter().all(|serving| serving.side.peer.gone)
         };
@@ -240,10 +249,11 @@ impl World {
     }
 
     fn happen(&mut self) {
+        self.reload();
         let now = self.now();
         while let Some(at) = self.waiting.iter().position(|plan| plan.born <= now) {
             let plan = self.waiting.remove(at);
-            if self.drained {
+            if self.drained || self.reloads.as_ref().is_some_and(|reloads| reloads.left) {
                 continue;
             }
             let line = self.wires.borrow_mut().call();
@@ -267,7 +277,9 @@ impl World {
         let mut wires = self.wires.borrow_mut();
         for (address, backend) in &self.addresses {
             let host = wires.hosts.iter_mut().find(|(a, _)| a == address).expect("every address is a host");
-            self.table.set_up(BackendId(*backend as u16), host.1 == Host::Up, 0);
+            for id in ids(&self.table, *backend) {
+                self.table.set_up(id, host.1 == Host::Up, 0);
+            }
             if self.rng.chance(20) {
                 let fates = [Host::Up, Host::Up, Host::Refuses, Host::Blackhole, Host::Unroutable];
                 host.1 = self.rng.pick(&fates);
@@ -302,7 +314,8 @@ impl World {
         let wakes = sides.filter_map(|side| side.wakes(now));
         let births = self.waiting.iter().map(|plan| plan.born);
         let drain = self.drain_at.filter(|_| !self.drained);
-        let own = [self.pump.next_expiry(), wires.next_connect(), drain];
+        let reload = self.reloads.as_ref().and_then(Reloads::next);
+        let own = [self.pump.next_expiry(), wires.next_connect(), drain, reload];
         let due = wakes.chain(births).chain(own.into_iter().flatten()).filter(|&due| due > now).min();
         wires.now = due.unwrap_or(now + 500).min(now + 500);
     }
