@@ -1,7 +1,8 @@
 //! A second reader of heads, as plain as can be, to hold against the first.
 
 /// Names of fields that are never copied: hop by hop, or written anew by us.
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
+    "close",
     "connection",
     "content-length",
     "expect",
@@ -22,8 +23,8 @@ const OURS: [&str; 18] = [
     "x-request-id",
 ];
 /// Hop by hop without exception.
-const NEVER: [&str; 5] =
-    ["keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"];
+const NEVER: [&str; 6] =
+    ["close", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"];
 
 /// The fields of a head: names in lower case, values without the white space around them.
 pub(crate) struct Lines(pub(crate) Vec<(String, Vec<u8>)>);

@@ -42,6 +42,8 @@ pub fn name(name: &[u8]) -> Name {
     match (name.len(), first) {
         (2, b't') if is(name, b"te") => Name::HopByHop,
         (4, b'h') if is(name, b"host") => Name::Host,
+        // Reserved (RFC 9110 section 18.4): where Connection says close it would have to go.
+        (5, b'c') if is(name, b"close") => Name::HopByHop,
         (6, b'e') if is(name, b"expect") => Name::Expect,
         (7, b'u') if is(name, b"upgrade") => Name::Upgrade,
         (9, b'f') if is(name, b"forwarded") => Name::XForwardedOther,

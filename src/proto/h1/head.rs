@@ -55,8 +55,7 @@ impl Facts {
         }
         for option in field::list(value) {
             if option.eq_ignore_ascii_case(b"close") {
-                // Like every option it takes the field of its name with it.
-                (self.close, self.named) = (true, true);
+                self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
