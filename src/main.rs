@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use evenkeel::cli::{self, Outcome, Reader, Setup};
 use evenkeel::config::{Admin, Backend, BackendUrl, Config};
-use evenkeel::control::Source;
+use evenkeel::control::{Source, Wanted};
 use evenkeel::sys::stderr::Lines;
 use evenkeel::{control, demo, limits};
 use log::LevelFilter;
@@ -28,8 +28,7 @@ fn main() -> ExitCode {
             if let Err(error) = log_to_stderr() {
                 return refuse(&format!("cannot start the log: {error}"));
             }
-            let config = take(setup);
-            let source = reader.map(source);
+            let (config, source) = (begin(setup), reader.map(source));
             let code = if demo { run_demo(config, source) } else { run(config, source) };
             log::logger().flush();
             code
@@ -59,14 +58,15 @@ fn log_to_stderr() -> std::io::Result<()> {
 }
 
 /// Has a setup's log level in force and its warnings logged.
-fn take(setup: Setup) -> Config {
+fn begin(setup: Setup) -> Config {
     log::set_max_level(setup.log_level);
     setup.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     setup.config
 }
 
 fn source(reader: Reader) -> Source {
-    Box::new(move || reader.read().map(take))
+    let wanted = |Setup { config, log_level, warnings }| Wanted { config, log_level, warnings };
+    Box::new(move || reader.read().map(wanted))
 }
 
 fn run(config: Config, source: Option<Source>) -> ExitCode {
@@ -97,6 +97,7 @@ fn run_demo(config: Config, source: Option<Source>) -> ExitCode {
         config
     };
     let config = own(config);
+    let own = move |wanted: Wanted| Wanted { config: own(wanted.config), ..wanted };
     let source = source.map(|source| -> Source { Box::new(move || source().map(&own)) });
     match control::start(config, source) {
         Ok(running) => {

@@ -34,13 +34,10 @@ pub struct Next(Option<(AccessLog, Writer)>);
 pub struct Reopen(Arc<Mutex<Option<Target>>>);
 
 impl Log {
-    /// The first one, which may be none.
-    pub fn start(wanted: Option<&AccessLog>) -> io::Result<Self> {
+    /// No log yet.
+    pub fn none() -> Self {
         let (shared, reopen) = (Shared::new(), Reopen(Arc::default()));
-        let mut log = Self { shared, tells: false, current: None, leaving: Vec::new(), reopen };
-        let next = log.prepare(wanted)?;
-        next.into_iter().for_each(|next| log.follow(next));
-        Ok(log)
+        Self { shared, tells: false, current: None, leaving: Vec::new(), reopen }
     }
 
     /// Makes what is wanted ready, if it is not what is in force already; nothing changes yet.
@@ -92,6 +89,13 @@ impl Log {
         thread::Builder::new().name("access-losses".into()).spawn(tell)?;
         self.tells = true;
         Ok(())
+    }
+}
+
+impl Next {
+    /// It will not be followed: nothing stays of it, not even a file that was made for it.
+    pub fn forget(self) {
+        self.0.into_iter().for_each(|(_, writer)| writer.forget());
     }
 }
 

@@ -1,6 +1,6 @@
 //! A file, and what stands at its end.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -42,16 +42,45 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
 ///
 /// A pipe is opened for reading too, as syslog daemons do: it then needs no reader yet, and holds what is written
 /// until one comes back. A file is looked at, whether it ends within a line.
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<(File, Option<Made>)> {
     let waits_not = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let open =
-        |read| OpenOptions::new().read(read).append(true).create(true).custom_flags(waits_not).open(path);
-    let file = match open(true) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(false)?,
+    let options = |read| {
+        let mut options = OpenOptions::new();
+        options.read(read).append(true).custom_flags(waits_not);
+        options
+    };
+    // One that is made here is known to be, unless a link leads to where there is none yet.
+    if let Ok(file) = options(true).create_new(true).open(path) {
+        let made = Made { path: path.to_owned(), identity: identity(&file)? };
+        return Ok((file, Some(made)));
+    }
+    let file = match options(true).create(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            options(false).create(true).open(path)?
+        }
         other => other?,
     };
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
-    Ok(file)
+    Ok((file, None))
+}
+
+/// A file that was not there before it was opened.
+#[derive(Debug)]
+pub(super) struct Made {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Made {
+    /// Has it gone again, unless somebody has written to it or has put another one in its place.
+    pub(super) fn remove(self) {
+        let untouched = |data: &fs::Metadata| (data.dev(), data.ino()) == self.identity && data.len() == 0;
+        if fs::symlink_metadata(&self.path).is_ok_and(|data| untouched(&data))
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!("access log: {} cannot be removed again: {error}", self.path.display());
+        }
+    }
 }
 
 pub(super) struct Pen {
@@ -66,13 +95,14 @@ pub(super) struct Pen {
 }
 
 impl Pen {
-    pub(super) fn new(path: Option<&Path>) -> io::Result<Self> {
-        let out = match path {
+    /// One, and the file if it was made for it; without a path it is standard output.
+    pub(super) fn new(path: Option<&Path>) -> io::Result<(Self, Option<Made>)> {
+        let (out, made) = match path {
             Some(path) => open(path)?,
-            None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+            None => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
         };
         let place = Place::new(&out)?;
-        Ok(Self { out, path: path.map(Path::to_owned), place, fresh: true, broken: false })
+        Ok((Self { out, path: path.map(Path::to_owned), place, fresh: true, broken: false }, made))
     }
 
     pub(super) fn place(&self) -> Place {
@@ -81,7 +111,7 @@ impl Pen {
 
     pub(super) fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
-        match open(path).and_then(|file| Ok((identity(&file)?, file))) {
+        match open(path).and_then(|(file, _)| Ok((identity(&file)?, file))) {
             Ok((identity, file)) => {
                 // A pipe that is the same one is still within its line.
                 self.broken &= identity == self.place.get();
@@ -152,7 +182,7 @@ mod tests {
     fn pen(name: &str, text: &str) -> (Pen, PathBuf) {
         let path = std::env::temp_dir().join(format!("evenkeel-{name}-{}", std::process::id()));
         std::fs::write(&path, text).expect("a file");
-        (Pen::new(Some(&path)).expect("a file"), path)
+        (Pen::new(Some(&path)).expect("a file").0, path)
     }
 
     /// Writes a line behind `text`; what the file is then.
@@ -191,7 +221,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("evenkeel-pipe-{}", std::process::id()));
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
         assert!(made.success());
-        let mut pen = Pen::new(Some(&path)).expect("open without a reader");
+        let mut pen = Pen::new(Some(&path)).expect("open without a reader").0;
         pen.write(b"line\n", 1).expect("written");
         let mut reader = File::open(&path).expect("a reader");
         let mut read = [0; 5];
@@ -201,14 +231,36 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_made_is_removed_again_and_no_other() {
+        let (_, path) = pen("made", "");
+        assert!(Pen::new(Some(&path)).expect("a file").1.is_none(), "it was there");
+        let make = || {
+            let _ = fs::remove_file(&path);
+            Pen::new(Some(&path)).expect("a file").1.expect("it was not there")
+        };
+        make().remove();
+        assert!(!path.exists());
+        let made = make();
+        fs::write(&path, "line\n").expect("written");
+        made.remove();
+        assert_eq!(fs::read_to_string(&path).expect("it stays"), "line\n");
+        let made = make();
+        fs::rename(&path, path.with_extension("old")).expect("renamed");
+        fs::write(&path, "").expect("another one");
+        made.remove();
+        assert!(path.exists());
+        let _ = (fs::remove_file(path.with_extension("old")), fs::remove_file(path));
+    }
+
+    #[test]
     fn a_place_is_known_by_any_of_its_names() {
         let (one, path) = pen("place", "");
         let link = path.with_extension("link");
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(&path, &link).expect("a link");
-        let other = Pen::new(Some(&link)).expect("the same file");
+        let other = Pen::new(Some(&link)).expect("the same file").0;
         assert!(one.place().is(&other.place()));
-        assert!(!one.place().is(&Pen::new(None).expect("standard output").place()));
+        assert!(!one.place().is(&Pen::new(None).expect("standard output").0.place()));
         let _ = (std::fs::remove_file(path), std::fs::remove_file(link));
     }
 }

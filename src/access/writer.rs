@@ -7,7 +7,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 
-use super::pen::{Pen, Place};
+use super::pen::{Made, Pen, Place};
 use super::queue::{Batch, Ends, Order, Queue, Shared, queue};
 use crate::config::AccessLog;
 use crate::limits;
@@ -18,6 +18,8 @@ pub(super) struct Writer {
     queue: Queue,
     reopen: Arc<AtomicBool>,
     pub(super) ending: Ending,
+    /// The file, if it was not there before.
+    made: Option<Made>,
 }
 
 /// What has a thread open its file again: the flag says so, the order wakes it.
@@ -35,7 +37,7 @@ pub(super) struct Ending {
 /// Opens the file and starts the thread `access-log`. What it writes comes behind what those of `before` still have to
 /// write to the same place.
 pub(super) fn start(log: &AccessLog, shared: &Shared, before: Vec<Ending>) -> io::Result<Writer> {
-    let mut pen = Pen::new(log.path.as_deref())?;
+    let (mut pen, made) = Pen::new(log.path.as_deref())?;
     let (queue, ends) = queue(log.format, shared);
     let reopen = Arc::clone(&ends.reopen);
     let (end, ended) = bounded(0);
@@ -46,8 +48,11 @@ pub(super) fn start(log: &AccessLog, shared: &Shared, before: Vec<Ending>) -> io
         let _end: Sender<()> = end;
         write_all(&ends, &mut pen, before);
     };
-    thread::Builder::new().name("access-log".into()).spawn(run)?;
-    Ok(Writer { queue, reopen, ending })
+    if let Err(error) = thread::Builder::new().name("access-log".into()).spawn(run) {
+        made.into_iter().for_each(Made::remove);
+        return Err(error);
+    }
+    Ok(Writer { queue, reopen, ending, made })
 }
 
 impl Writer {
@@ -58,6 +63,11 @@ impl Writer {
 
     pub(super) fn target(&self) -> Target {
         (Arc::clone(&self.reopen), self.queue.orders().clone())
+    }
+
+    /// Nobody has a queue to it, and nobody will.
+    pub(super) fn forget(self) {
+        self.made.into_iter().for_each(Made::remove);
     }
 
     /// Waits a moment until what was passed on so far is written.
@@ -122,6 +132,13 @@ mod tests {
     use super::*;
     use crate::config::LogFormat;
 
+    fn started(wanted: &AccessLog) -> Log {
+        let mut log = Log::none();
+        let next = log.prepare(Some(wanted)).expect("it can be opened").expect("it is new");
+        log.follow(next);
+        log
+    }
+
     fn lines(n: u32) -> Vec<u8> {
         (0..n).flat_map(|i| format!("line {i}\n").into_bytes()).collect()
     }
@@ -131,7 +148,7 @@ mod tests {
     fn what_cannot_be_written_is_counted_and_the_buffer_comes_back() {
         let full = AccessLog { path: Some(PathBuf::from("/dev/full")), format: LogFormat::Text };
         let null = AccessLog { path: Some(PathBuf::from("/dev/null")), format: LogFormat::Text };
-        let mut log = Log::start(Some(&full)).expect("/dev/full");
+        let mut log = started(&full);
         let queue = log.queue().expect("a queue");
         queue.pass(lines(3), 3).expect("room");
         queue.pass(lines(4), 4).expect("room");
@@ -165,7 +182,7 @@ mod tests {
         (0..4).for_each(|_| queue.pass(batch.clone(), 1).expect("room"));
         assert!(queue.pass(batch.clone(), 1).is_err());
         let Ok(Order::Write(first)) = ends.orders.try_recv() else { panic!("a batch") };
-        write(&ends, &mut Pen::new(Some("/dev/null".as_ref())).expect("/dev/null"), first);
+        write(&ends, &mut Pen::new(Some("/dev/null".as_ref())).expect("/dev/null").0, first);
         queue.pass(batch.clone(), 1).expect("room again");
         assert!(queue.pass(batch, 1).is_err());
     }
@@ -176,8 +193,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("evenkeel-storm-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
-        let mut log = Log::start(Some(&AccessLog { path: Some(path.clone()), format: LogFormat::Text }))
-            .expect("a pipe without a reader");
+        let mut log = started(&AccessLog { path: Some(path.clone()), format: LogFormat::Text });
         let queue = log.queue().expect("a queue");
         // More than a pipe holds.
         queue.pass(vec![b'x'; 1024 * 1024], 1).expect("room");
@@ -199,7 +215,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("evenkeel-next-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let of = |format| AccessLog { path: Some(path.clone()), format };
-        let mut log = Log::start(Some(&of(LogFormat::Text))).expect("a file");
+        let mut log = started(&of(LogFormat::Text));
         let first = log.queue().expect("a queue");
         let next = log.prepare(Some(&of(LogFormat::Json))).expect("a file").expect("another one");
         log.follow(next);

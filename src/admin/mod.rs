@@ -34,8 +34,8 @@ pub type Command = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// Where the admin listener takes from what it tells, and whom it tells what it is asked to do.
 pub struct Sources {
-    /// Asked for in `Authorization: Bearer`, if there is one.
-    pub token: Option<String>,
+    /// Asked for in `Authorization: Bearer`, if there is one; the one of now.
+    pub token: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// When the process began: what the table's times count from.
     pub began: Instant,
     /// The table in force.

@@ -21,7 +21,7 @@ pub(super) fn answer(asked: &Asked, site: &Site) -> Answer {
         return Answer::error(405, &format!("only {allowed} here")).with_field("Allow", allowed);
     }
     let sources = &*site.sources;
-    if let Err(refusal) = guard::check(asked, kind, sources.token.as_deref(), site.local) {
+    if let Err(refusal) = guard::check(asked, kind, (sources.token)().as_deref(), site.local) {
         return refusal;
     }
     match path {

@@ -47,8 +47,8 @@ pub fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<Thread>
     listener.set_nonblocking(false)?;
     let address = listener.local_addr()?;
     let local = address.ip().to_canonical().is_loopback();
-    let began = unix() - sources.began.elapsed().as_secs_f64();
-    if !local && sources.token.is_none() {
+    let began = Beginning::of(sources.began);
+    if !local && (sources.token)().is_none() {
         log::warn!(
             "the admin listener can be reached from other machines and has no token: anybody there may read status and \
              metrics, commands are refused"

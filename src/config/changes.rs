@@ -1,21 +1,24 @@
 //! What differs between two configurations, for the log of a reload.
 
-use super::{Action, Backend, Config, Limits, Listener, Pool, Route};
+use super::{Action, Admin, Backend, Config, Limits, Listener, Pool, Route};
 
 /// The differences, a line each, and the names of those that only a restart can bring.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
     let (mut lines, mut fixed) = (Vec::new(), Vec::new());
+    let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
     for (name, differs) in [
         ("workers", old.workers != new.workers),
         ("pin", old.pin != new.pin),
         ("busy_poll", old.busy_poll != new.busy_poll),
-        ("admin", old.admin != new.admin),
+        ("admin.address", address(old) != address(new)),
         ("limits.connections", old.limits.connections != new.limits.connections),
     ] {
         fixed.extend(differs.then_some(name));
     }
+    let token = |config: &Config| Some(config.admin.as_ref()?.token.clone());
     for (name, differs) in [
+        ("admin.token", token(old).zip(token(new)).is_some_and(|(old, new)| old != new)),
         ("timeouts", format!("{:?}", old.timeouts) != format!("{:?}", new.timeouts)),
         ("limits", format!("{:?}", old.limits) != format!("{:?}", keep_fixed(old, new.clone()).limits)),
         ("rate_limit", old.rate_limit != new.rate_limit),
@@ -46,7 +49,10 @@ pub fn keep_fixed(running: &Config, next: Config) -> Config {
         workers: running.workers,
         pin: running.pin,
         busy_poll: running.busy_poll,
-        admin: running.admin.clone(),
+        admin: running.admin.as_ref().map(|running| Admin {
+            token: next.admin.as_ref().map_or_else(|| running.token.clone(), |next| next.token.clone()),
+            ..running.clone()
+        }),
         limits: Limits { connections: running.limits.connections, ..next.limits },
         ..next
     }
@@ -281,12 +287,34 @@ mod tests {
     }
 
     #[test]
+    fn the_token_changes_and_its_address_does_not() {
+        let with = |admin: &str| read(&FILE.replace("workers = 2", &format!("{admin}\nworkers = 2")));
+        let running = with("admin = { address = \"127.0.0.1:9\", token = \"one\" }");
+        let token = |config: &Config| config.admin.as_ref().expect("an admin").token.clone();
+        for (next, lines, fixed, kept) in [
+            ("address = \"127.0.0.1:9\", token = \"two\"", vec!["admin.token changed"], vec![], Some("two")),
+            ("address = \"127.0.0.1:9\"", vec!["admin.token changed"], vec![], None),
+            ("address = \"127.0.0.1:8\", token = \"one\"", vec![], vec!["admin.address"], Some("one")),
+        ] {
+            let next = with(&format!("admin = {{ {next} }}"));
+            let (said, restart) = changes(&running, &next);
+            assert_eq!((said, restart), (lines.into_iter().map(str::to_owned).collect(), fixed));
+            let now = keep_fixed(&running, next);
+            assert_eq!(now.admin.as_ref().expect("an admin").address.port(), 9);
+            assert_eq!(token(&now).as_deref(), kept);
+        }
+        let without = read(FILE);
+        assert_eq!(changes(&running, &without), (vec![], vec!["admin.address"]));
+        assert_eq!(token(&keep_fixed(&running, without)).as_deref(), Some("one"), "as long as it is there");
+    }
+
+    #[test]
     fn what_needs_a_restart_is_named_and_kept() {
         let text = "workers = 3\npin = true\nbusy_poll = true\nadmin = { address = \"127.0.0.1:9\" }\n\
                     limits = { max_connections = 7, max_headers = 9 }";
         let (running, next) = (read(FILE), read(&FILE.replace("workers = 2", text)));
         let (lines, fixed) = changes(&running, &next);
-        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin", "limits.connections"]);
+        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin.address", "limits.connections"]);
         assert_eq!(lines, ["limits changed"]);
         let kept = keep_fixed(&running, next);
         assert_eq!((kept.workers, kept.pin, kept.busy_poll, &kept.admin), (2, false, false, &None));

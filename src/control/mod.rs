@@ -3,19 +3,19 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
+use log::LevelFilter;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::access;
-use crate::admin;
 use crate::balance::Table;
-use crate::config::{self, AccessLog, Admin, Config, Mode, changes};
+use crate::config::{self, AccessLog, Config, Mode, changes};
 use crate::error::StartError;
 use crate::limits;
 use crate::probe;
@@ -23,15 +23,28 @@ use crate::stats::Block;
 use crate::sys;
 use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
+mod admin;
 mod drain;
 mod force;
 mod resolve;
 
+use admin::{AdminParts, Orders, serve_admin};
 use force::{Fixtures, Force, Sockets};
 use resolve::Names;
 
+/// A configuration that is not in force yet.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Everything checked.
+    pub config: Config,
+    /// The least important messages that are logged then.
+    pub log_level: LevelFilter,
+    /// What is allowed and yet risky, a line each.
+    pub warnings: Vec<String>,
+}
+
 /// Reads the configuration anew; the error is what to tell the user, line by line.
-pub type Source = Box<dyn Fn() -> Result<Config, String> + Send>;
+pub type Source = Box<dyn Fn() -> Result<Wanted, String> + Send>;
 
 /// What the supervising thread waits for.
 enum Event {
@@ -68,9 +81,11 @@ pub struct Running {
     draining: Arc<AtomicBool>,
     /// Listeners that not every worker could know of yet.
     unopened: Vec<(u16, Vec<TcpListener>)>,
+    /// What the admin listener asks for.
+    token: Arc<RwLock<Option<String>>>,
     /// Reloads that somebody waits to hear of.
     reloads: Receiver<Sender<Result<String, String>>>,
-    admin: Option<admin::Thread>,
+    admin: Option<crate::admin::Thread>,
     /// Writes what is left when this is dropped.
     access: access::Log,
 }
@@ -87,8 +102,8 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     names.follow(urls(&config));
     let stats: Vec<_> = (0..config.workers).map(|_| Arc::new(Block::default())).collect();
     let (crew_cell, table) = (Arc::new(OnceLock::<Arc<Crew>>::new()), Arc::new(RwLock::default()));
-    let access = access::Log::start(config.access_log.as_ref())
-        .map_err(|error| cannot_open(config.access_log.as_ref(), error))?;
+    let mut access = access::Log::none();
+    let log = prepare(&mut access, config.access_log.as_ref())?;
     let fixtures = Fixtures {
         status: status(Arc::clone(&table), Arc::clone(&crew_cell), stats.clone(), access.losses()),
         connections: connections(&config, descriptors),
@@ -96,8 +111,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     };
     let (pin, workers) = (config.pin, config.workers);
     let resolve = |url: &_| names.addresses(url);
-    let (force, sockets) =
-        Force::new(config, &resolve, &fixtures).map_err(|(address, e)| StartError::Listen(address, e))?;
+    let (force, sockets) = first(config, &resolve, &fixtures, &mut access, log)?;
     *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
     watch_signals(sender.clone(), access.reopen())
         .map_err(|e| StartError::System("cannot watch signals", e))?;
@@ -112,14 +126,16 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     crew_cell.get_or_init(|| Arc::clone(&crew));
     let (draining, (asks, reloads)) = (Arc::new(AtomicBool::new(false)), bounded(limits::RELOADS));
     let wanted = force.config().admin.clone();
+    let token = Arc::new(RwLock::new(wanted.as_ref().and_then(|admin| admin.token.clone())));
     let admin = match wanted {
         None => None,
         Some(wanted) => {
             let (table, listeners, routes) = (Arc::clone(&table), force.traffic(), force.routes());
             let (crew, stats, losses) = (Arc::clone(&crew), stats.clone(), access.losses());
-            let parts = AdminParts { table, crew, stats, losses, listeners, routes };
+            let token = Arc::clone(&token);
+            let parts = AdminParts { token, table, crew, stats, losses, listeners, routes };
             let orders = Orders { events: sender.clone(), asks, draining: Arc::clone(&draining) };
-            Some(serve_admin(&wanted, parts, orders, began)?)
+            Some(serve_admin(wanted.address, parts, orders, began)?)
         }
     };
     for (i, worker) in running.into_iter().enumerate() {
@@ -140,6 +156,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         awaited: 0,
         draining,
         unopened: Vec::new(),
+        token,
         reloads,
         admin,
         access,
@@ -157,65 +174,29 @@ fn parts(opened: Vec<(u16, Vec<TcpListener>)>, stats: &[Arc<Block>], access: &ac
     of_workers.map(part).collect()
 }
 
-fn cannot_open(log: Option<&AccessLog>, error: io::Error) -> StartError {
-    StartError::AccessLog(log.map_or_else(String::new, AccessLog::place), error)
+/// What has to be in force first. An access log that it does not come to leaves nothing.
+fn first(
+    config: Config,
+    resolve: force::Resolve<'_>,
+    fixtures: &Fixtures,
+    access: &mut access::Log,
+    log: Option<access::Next>,
+) -> Result<(Force, Sockets), StartError> {
+    match Force::new(config, resolve, fixtures) {
+        Ok(begun) => {
+            log.into_iter().for_each(|log| access.follow(log));
+            Ok(begun)
+        }
+        Err((address, error)) => {
+            log.into_iter().for_each(access::Next::forget);
+            Err(StartError::Listen(address, error))
+        }
+    }
 }
 
-/// What the admin listener tells of.
-struct AdminParts {
-    table: Arc<RwLock<Arc<Table>>>,
-    crew: Arc<Crew>,
-    stats: Vec<Arc<Block>>,
-    losses: Arc<access::Losses>,
-    listeners: force::Told,
-    routes: force::Told,
-}
-
-/// How the admin listener's commands reach this thread.
-struct Orders {
-    events: Sender<Event>,
-    asks: Sender<Sender<Result<String, String>>>,
-    draining: Arc<AtomicBool>,
-}
-
-fn serve_admin(
-    wanted: &Admin,
-    parts: AdminParts,
-    orders: Orders,
-    began: Instant,
-) -> Result<admin::Thread, StartError> {
-    let Orders { events, asks, draining } = orders;
-    let AdminParts { table, crew, stats, losses, listeners, routes } = parts;
-    let (is_draining, stop) = (Arc::clone(&draining), events.clone());
-    let sources = admin::Sources {
-        token: wanted.token.clone(),
-        began,
-        table: Box::new(move || Arc::clone(&table.read().unwrap_or_else(PoisonError::into_inner))),
-        listeners: Box::new(move || listeners.read().unwrap_or_else(PoisonError::into_inner).clone()),
-        routes: Box::new(move || routes.read().unwrap_or_else(PoisonError::into_inner).clone()),
-        workers: stats,
-        losses,
-        connections: Box::new(move || crew.open().collect()),
-        draining: Box::new(move || is_draining.load(Relaxed)),
-        reload: Box::new(move || {
-            let (answer, answered) = bounded(1);
-            let late = |_| "the process is ending".to_owned();
-            asks.try_send(answer).map_err(|_| "several reloads wait already".to_owned())?;
-            events.send(Event::Reload).map_err(late)?;
-            answered.recv_timeout(limits::RELOAD_PATIENCE).map_err(|_| "no answer in time".to_owned())?
-        }),
-        drain: Box::new(move || {
-            if draining.swap(true, Relaxed) {
-                return Err("a drain has begun already".to_owned());
-            }
-            stop.send(Event::Drain).map_err(|_| "the process is ending".to_owned())?;
-            Ok("a drain has begun".to_owned())
-        }),
-    };
-    let listener =
-        TcpListener::bind(wanted.address).map_err(|error| StartError::Admin(wanted.address, error))?;
-    admin::serve(listener, Arc::new(sources))
-        .map_err(|error| StartError::System("cannot start the admin listener", error))
+fn prepare(access: &mut access::Log, log: Option<&AccessLog>) -> Result<Option<access::Next>, StartError> {
+    let place = || log.map_or_else(String::new, AccessLog::place);
+    access.prepare(log).map_err(|error| StartError::AccessLog(place(), error))
 }
 
 /// The short status, made of what is in force when it is asked for.
@@ -228,7 +209,7 @@ fn status(
     Arc::new(move || {
         let table = Arc::clone(&table.read().unwrap_or_else(PoisonError::into_inner));
         let connections = crew.get().into_iter().flat_map(|crew| crew.open());
-        admin::status::short(&table, connections, &stats, &losses)
+        crate::admin::status::short(&table, connections, &stats, &losses)
     })
 }
 
@@ -347,7 +328,7 @@ impl Running {
 
     /// Where status and commands are, if anywhere.
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(admin::Thread::address)
+        self.admin.as_ref().map(crate::admin::Thread::address)
     }
 
     /// Waits for signals: reloads, and drains in the end; a second signal to end, or the drain timeout, ends it at
@@ -391,17 +372,21 @@ impl Running {
         if !settled {
             return Err("a worker has not taken the configuration before it yet".to_owned());
         }
-        let config = source()?;
-        let (changed, fixed) = changes(self.force.config(), &config);
+        let Wanted { config, log_level, warnings } = source()?;
+        let (mut changed, fixed) = changes(self.force.config(), &config);
+        if log_level != log::max_level() {
+            changed.push(format!("log_level is now {}", log_level.as_str().to_lowercase()));
+        }
         let config = config::keep_fixed(self.force.config(), config);
-        let log = config.access_log.as_ref();
-        let log = self.access.prepare(log).map_err(|error| cannot_open(log, error).to_string())?;
+        let log = prepare(&mut self.access, config.access_log.as_ref()).map_err(|error| error.to_string())?;
         self.names.follow(urls(&config));
         let before = self.force.addresses();
         let followed = self.follow(config, log);
         let now = self.force.config();
         self.names.forget_others(urls(now), now.resolve_interval);
         followed.map_err(|(address, error)| format!("cannot listen on {address}: {error}"))?;
+        log::set_max_level(log_level);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
         fixed.iter().for_each(|what| log::warn!("{what} changes with a restart only"));
         changed.iter().for_each(|line| log::info!("reload: {line}"));
         for address in self.force.addresses().iter().filter(|address| !before.contains(address)) {
@@ -421,10 +406,18 @@ impl Running {
         self.tell(Sockets::default());
     }
 
-    /// Puts a configuration in force.
+    /// Puts a configuration in force. What can fail comes first, and then nothing has changed.
     fn follow(&mut self, config: Config, log: Option<access::Next>) -> Result<(), force::Refused> {
         let (names, now) = (Arc::clone(&self.names), self.now());
-        let sockets = self.force.follow(config, &|url| names.addresses(url), &self.fixtures, now)?;
+        let token = config.admin.as_ref().and_then(|admin| admin.token.clone());
+        let sockets = match self.force.follow(config, &|url| names.addresses(url), &self.fixtures, now) {
+            Ok(sockets) => sockets,
+            Err(refused) => {
+                log.into_iter().for_each(access::Next::forget);
+                return Err(refused);
+            }
+        };
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
         log.into_iter().for_each(|log| self.access.follow(log));
         self.tell(sockets);
         Ok(())

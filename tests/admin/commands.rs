@@ -164,3 +164,40 @@ fn a_drain_by_command_ends_the_process_and_a_second_one_does_not_cut_it_short() 
     assert_eq!(body.bytes, b"ab");
     assert!(admin.balancer.exit_within(SOON).success());
 }
+
+#[test]
+fn a_reload_brings_another_token_and_says_that_the_address_needs_a_restart() {
+    let backend = Backend::named("a");
+    let admin = Admin::start_with_token(&["--backends", &backend.url()], "sesame");
+    let status = |token: &str| {
+        let field =
+            if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        admin.ask("GET", "/api/status", &field, "").status
+    };
+    let file = std::fs::read_to_string(admin.file()).expect("its file");
+    let reload = |text: &str, token: &str| {
+        std::fs::write(admin.file(), text).expect("write");
+        let field = format!("Authorization: Bearer {token}\r\nX-Evenkeel: 1\r\n");
+        let answer = admin.ask("POST", "/api/reload", &field, "");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    };
+    let says =
+        |part: &str| eventually(SOON, part, || admin.balancer.lines().iter().any(|line| line.contains(part)));
+    assert_eq!((status("sesame"), status("poppy")), (200, 401));
+    assert!(reload(&file.replace("sesame", "poppy"), "sesame").contains("1 change"));
+    assert_eq!((status("sesame"), status("poppy")), (401, 200));
+    says("reload: admin.token changed");
+    assert!(!admin.balancer.lines().iter().any(|line| line.contains("poppy")), "it is nobody's to read");
+    // A file that is refused brings no token either.
+    std::fs::write(admin.file(), file.replace("sesame", "third") + "nonsense = 1\n").expect("write");
+    assert_eq!(admin.ask("POST", "/api/reload", "Authorization: Bearer poppy\r\n", "").status, 409);
+    assert_eq!((status("third"), status("poppy")), (401, 200));
+    reload(&file.replace("127.0.0.1:0", "127.0.0.2:0").replace("sesame", "fourth"), "poppy");
+    assert_eq!((status("poppy"), status("fourth")), (401, 200));
+    says("admin.address changes with a restart only");
+    reload(&file.replace("token = \"sesame\"\n", ""), "fourth");
+    assert_eq!((status(""), status("fourth")), (200, 200), "none is asked for");
+    reload(&file, "none");
+    assert_eq!((status(""), status("sesame")), (401, 200));
+}

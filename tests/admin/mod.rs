@@ -12,7 +12,8 @@ use crate::support::process::evenkeel;
 use crate::support::{Backend, Client, Evenkeel, Response, SOON, eventually};
 
 mod browser;
-mod commands;
+mod causes;
+pub(crate) mod commands;
 mod documents;
 mod gauges;
 mod manners;

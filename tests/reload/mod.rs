@@ -2,6 +2,7 @@
 
 mod carried;
 mod crowd;
+mod failing;
 mod leaving;
 
 use std::path::{Path, PathBuf};

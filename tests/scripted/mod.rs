@@ -193,9 +193,11 @@ impl Balancer {
         let mut pump = Pump::new(0, Streams(Rc::clone(&kernel)), table, settings, Arc::new(Block::default()));
         let log = log.map(|format| {
             let log = AccessLog { path: Some("/dev/null".into()), format };
-            let log = access::Log::start(Some(&log)).expect("/dev/null takes everything");
-            pump.log_to(log.queue());
-            log
+            let mut kept = access::Log::none();
+            let next = kept.prepare(Some(&log)).expect("/dev/null takes everything").expect("a new one");
+            kept.follow(next);
+            pump.log_to(kept.queue());
+            kept
         });
         Self { pump, kernel, now: 0, step, pruned: 0, _log: log }
     }
