@@ -49,6 +49,21 @@ const FIRST: [u8; OCTAVES + 1] = {
 /// Bits of the last bound.
 const OCTAVES: usize = (u64::BITS - FINE_US[FINE - 1].leading_zeros()) as usize;
 
+/// A time, and the bucket that it belongs to in every histogram.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    us: u64,
+    bucket: usize,
+}
+
+impl Timed {
+    /// So many microseconds.
+    #[inline]
+    pub fn of(us: u64) -> Self {
+        Self { us, bucket: bucket(us) }
+    }
+}
+
 /// How many times fell into each bucket.
 #[derive(Debug)]
 pub struct Histogram {
@@ -66,8 +81,14 @@ impl Histogram {
     /// Counts a time in microseconds. Only the owning worker may call it.
     #[inline]
     pub fn record(&self, us: u64) {
-        add(&self.counts[bucket(us)], 1);
-        add(&self.sum_us, us);
+        self.add(Timed::of(us));
+    }
+
+    /// As [`Self::record`], of a time that more than one histogram counts.
+    #[inline]
+    pub fn add(&self, time: Timed) {
+        add(&self.counts[time.bucket], 1);
+        add(&self.sum_us, time.us);
     }
 
     /// Adds what was counted so far to `times`.

@@ -242,7 +242,7 @@ fn listener_report(listener: &Counted) -> Listener {
         in_flight: sum.in_flight,
         bytes_in: sum.bytes_in,
         bytes_out: sum.bytes_out,
-        answers: by_class(&sum.answers),
+        answers: by_class(&sum.classes()),
         errors: by_cause(sum.causes),
     }
 }

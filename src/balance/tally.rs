@@ -38,9 +38,16 @@ pub struct Tally {
     bytes_sent: AtomicU64,
     bytes_received: AtomicU64,
     connects: AtomicU64,
-    connect_failures: AtomicU64,
+    connect_us: AtomicU64,
     /// Not there before the first failure: most backends have none.
-    causes: OnceLock<Box<Causes>>,
+    troubles: OnceLock<Box<Troubles>>,
+}
+
+/// What is counted of backends that fail.
+#[derive(Debug, Default)]
+struct Troubles {
+    connect_failures: AtomicU64,
+    causes: Causes,
 }
 
 const _: () =
@@ -59,7 +66,7 @@ impl Tally {
 
     /// Says why one failed, by the index of its cause.
     pub fn failed_for(&self, cause: usize) {
-        add(&self.causes.get_or_init(Box::default).0[cause], 1);
+        add(&self.troubles.get_or_init(Box::default).causes.0[cause], 1);
     }
 
     /// Counts one that is no longer in flight, however it ended.
@@ -88,14 +95,15 @@ impl Tally {
         add(&self.bytes_received, bytes);
     }
 
-    /// Counts a connection that was made.
-    pub fn connect(&self) {
+    /// Counts a connection that was made within so many microseconds.
+    pub fn connect(&self, took_us: u64) {
         add(&self.connects, 1);
+        add(&self.connect_us, took_us);
     }
 
     /// Counts a connection that could not be made.
     pub fn connect_failure(&self) {
-        add(&self.connect_failures, 1);
+        add(&self.troubles.get_or_init(Box::default).connect_failures, 1);
     }
 
     /// Requests sent, retries included.
@@ -120,8 +128,9 @@ impl Tally {
         sum.bytes_sent += self.bytes_sent.load(Relaxed);
         sum.bytes_received += self.bytes_received.load(Relaxed);
         sum.connects += self.connects.load(Relaxed);
-        sum.connect_failures += self.connect_failures.load(Relaxed);
-        if let Some(causes) = self.causes.get() {
+        sum.connect_us += self.connect_us.load(Relaxed);
+        if let Some(Troubles { connect_failures, causes }) = self.troubles.get().map(|troubles| &**troubles) {
+            sum.connect_failures += connect_failures.load(Relaxed);
             sum.causes.iter_mut().zip(&causes.0).for_each(|(sum, count)| *sum += count.load(Relaxed));
         }
     }
@@ -148,6 +157,8 @@ pub struct Sum {
     pub bytes_received: u64,
     /// Connections made.
     pub connects: u64,
+    /// Microseconds that making them took together.
+    pub connect_us: u64,
     /// Connections that could not be made.
     pub connect_failures: u64,
     /// Those that failed by the backend's fault, by the index of the cause.
@@ -166,6 +177,7 @@ impl Default for Sum {
             bytes_sent: 0,
             bytes_received: 0,
             connects: 0,
+            connect_us: 0,
             connect_failures: 0,
             causes: [0; CAUSES],
         }

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::counts::Counts;
 use crate::balance::{Clients, RateLimiter, Table};
 use crate::config::{
-    self, Action, Algorithm, BackendUrl, Config, Key, Listener, RateLimit, Rewrite, Route, RouteTimeouts,
-    Sticky, StickyBy,
+    self, Action, Algorithm, BackendUrl, Config, Key, Listener, RateLimit, Rewrite, RouteTimeouts, Sticky,
+    StickyBy,
 };
 use crate::exchange::{Act, Line, Share, Site, Wanted};
 use crate::id::PoolId;
@@ -21,7 +22,7 @@ use crate::worker::Settings;
 pub(super) type Told = Arc<RwLock<Vec<Arc<Counted>>>>;
 
 /// A listener's number, which its connections know it by, and what is there.
-struct Slot {
+pub(super) struct Slot {
     /// As configured.
     asked: SocketAddr,
     /// As bound.
@@ -30,11 +31,11 @@ struct Slot {
     only_v6: bool,
     site: Arc<Site>,
     /// When it was closed, in milliseconds since the process began; `None`: it is open.
-    left: Option<u64>,
+    pub(super) left: Option<u64>,
     /// What came in there.
-    traffic: Arc<Counted>,
+    pub(super) traffic: Arc<Counted>,
     /// What took each of its routes, by place.
-    routes: Vec<Arc<Counted>>,
+    pub(super) routes: Vec<Arc<Counted>>,
 }
 
 /// What is in force.
@@ -142,8 +143,9 @@ impl Force {
         let ids = self.renew_table(&config, resolve, now);
         self.forget_closed(now);
         self.renew_limiters(&config);
+        let counts = Counts::new(&self.slots, &config);
         for listener in &config.listeners {
-            self.renew_slot(&config, listener, &ids, &sockets);
+            self.renew_slot(&config, listener, &ids, &sockets, &counts);
         }
         sockets.closed = [replaced, self.close(&config, now)].concat();
         let open = || self.slots.iter().filter(|slot| slot.left.is_none());
@@ -242,37 +244,32 @@ impl Force {
         }
     }
 
-    fn renew_slot(&mut self, config: &Config, listener: &Listener, ids: &[PoolId], sockets: &Sockets) {
+    fn renew_slot(
+        &mut self,
+        config: &Config,
+        listener: &Listener,
+        ids: &[PoolId],
+        sockets: &Sockets,
+        counts: &Counts<'_>,
+    ) {
         let known = self.slot(listener.address);
         let number = known.unwrap_or(self.slots.len());
         let mut opened = sockets.opened.iter();
         let own = opened.find(|(opened, _)| usize::from(*opened) == number);
         let bound = own.and_then(|(_, sockets)| sockets.first()?.local_addr().ok());
         let bound = bound.or(known.map(|at| self.slots[at].bound)).unwrap_or(listener.address);
-        let (site, only_v6) =
-            (Arc::new(self.site(config, listener, bound, ids)), only_v6(config, listener.address));
-        let workers = self.workers;
+        let site = Arc::new(self.site(config, listener, bound, ids));
+        // Sockets that are there already stay what they are.
+        let known_v6 = known.filter(|_| own.is_none()).map(|at| self.slots[at].only_v6);
+        let only_v6 = known_v6.unwrap_or_else(|| only_v6(config, listener.address));
         // One without a name of its own goes by its address, with the port that the kernel chose.
         let named = listener.name != listener.address.to_string();
         let name = if named { listener.name.clone() } else { bound.to_string() };
+        let (traffic, routes) = counts.of(listener, &name, &bound.to_string(), known, self.workers);
+        let slot = Slot { asked: listener.address, bound, only_v6, site, left: None, traffic, routes };
         match known {
-            Some(at) => {
-                let slot = &mut self.slots[at];
-                (slot.site, slot.bound, slot.left) = (site, bound, None);
-                // Sockets that are there already stay what they are.
-                slot.only_v6 = if own.is_some() { only_v6 } else { slot.only_v6 };
-                let known = std::mem::take(&mut slot.routes);
-                slot.routes = routes(listener, &name, &known, workers);
-                if slot.traffic.name() != name {
-                    slot.traffic = Arc::new(slot.traffic.renamed(name));
-                }
-            }
-            None => {
-                let routes = routes(listener, &name, &[], workers);
-                let traffic = Arc::new(Counted::new(name, bound.to_string(), workers));
-                let asked = listener.address;
-                self.slots.push(Slot { asked, bound, only_v6, site, left: None, traffic, routes });
-            }
+            Some(at) => self.slots[at] = slot,
+            None => self.slots.push(slot),
         }
     }
 
@@ -413,17 +410,6 @@ fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec
         check.announce = pool.send_proxy;
     }
     (pool, addresses)
-}
-
-/// The counts of a listener's routes; those of a route go on as long as its name does. Another listener may have one of
-/// the same name.
-fn routes(listener: &Listener, name: &str, known: &[Arc<Counted>], workers: usize) -> Vec<Arc<Counted>> {
-    let counts = |route: &Route| match known.iter().find(|known| known.name() == route.name) {
-        Some(before) if before.listener() == name => Arc::clone(before),
-        Some(before) => Arc::new(before.of(name)),
-        None => Arc::new(Counted::new(route.name.clone(), String::new(), workers).of(name)),
-    };
-    listener.routes.all().iter().map(counts).collect()
 }
 
 /// On `[::]` IPv4 comes too, unless another listener has it.

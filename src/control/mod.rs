@@ -24,6 +24,7 @@ use crate::sys;
 use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
 mod admin;
+mod counts;
 mod drain;
 mod force;
 mod resolve;

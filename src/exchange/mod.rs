@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::balance::tally;
 use crate::config::{Limits, Redirect, Statuses};
 use crate::id::PoolId;
 use crate::limits;
@@ -178,21 +179,21 @@ impl Exchange {
         if rules.status_path.is_some_and(|path| is_path(request.path(), path)) {
             // It takes no route: the last line is what none of them means.
             let rest = rules.site.lines.len() - 1;
-            return Ok(exchange.answered_here(rest, Box::default(), Local::Status));
+            return Ok(exchange.answered_here(&request, rest, Box::default(), Local::Status));
         }
         let (at, client) = (rules.site.find(&request), rules.forwarded.client);
         let line = &rules.site.lines[at];
         let clients = if line.rates.is_empty() { Box::default() } else { line.clients(&request, client) };
         if request.max_forwards == Some(0) {
             let local = Local::MaxForwards { trace: request.method == "TRACE" };
-            return Ok(exchange.answered_here(at, clients, local));
+            return Ok(exchange.answered_here(&request, at, clients, local));
         }
         let Some(share) = line.share(rules.dice) else {
             let local = match &line.action {
                 Act::Redirect(redirect) => Local::redirect(redirect, &request),
                 _ => Local::Line,
             };
-            return Ok(exchange.answered_here(at, clients, local));
+            return Ok(exchange.answered_here(&request, at, clients, local));
         };
         let changes = Changes { edits: &line.request, rewrite: line.rewrite.as_ref() };
         request.write(&rules.forwarded, &changes, out);
@@ -247,8 +248,15 @@ impl Exchange {
         }
     }
 
-    fn answered_here(self, line: usize, clients: Box<[u64]>, local: Local) -> Opened {
-        Opened { exchange: self, line, pool: None, found: Found::default(), clients, local: Some(local) }
+    fn answered_here(
+        self,
+        request: &Request<'_, '_>,
+        line: usize,
+        clients: Box<[u64]>,
+        local: Local,
+    ) -> Opened {
+        let found = Found { method: tally::method(request.method) as u8, ..Found::default() };
+        Opened { exchange: self, line, pool: None, found, clients, local: Some(local) }
     }
 
     fn name(&mut self, id: &[u8]) {

@@ -1,24 +1,21 @@
-//! What came through a listener or was matched by a route: one writer a count, a worker.
+//! What came through a listener or was matched by a route: one writer a count, a worker. Counts belong to a name, what
+//! is there at present to a place: listeners that swap their names keep what each of them has open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::balance::tally::{CLASSES, class};
+use crate::balance::tally::{CLASSES, METHODS, class};
 use crate::exchange::cause::CODES;
-use crate::histogram::{Histogram, Times};
+use crate::histogram::{Histogram, Timed, Times};
 
 /// One worker's counts of a listener or a route, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Traffic {
-    answers: [AtomicU64; CLASSES.len()],
+    answers: [[AtomicU64; CLASSES.len()]; METHODS.len()],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    begun: AtomicU64,
-    ended: AtomicU64,
     connections: AtomicU64,
-    /// Of this worker; what came here and was passed on counts there.
-    open: AtomicU64,
     retries: AtomicU64,
     causes: [AtomicU64; CODES.len()],
     total: Histogram,
@@ -30,7 +27,49 @@ impl Traffic {
         add(&self.connections, 1);
     }
 
-    /// Counts a connection that this worker has from now on.
+    /// Counts the time from a request's head to the last byte of its answer.
+    pub fn took(&self, time: Timed) {
+        self.total.add(time);
+    }
+
+    /// Counts a request that is sent again.
+    pub fn retry(&self) {
+        add(&self.retries, 1);
+    }
+
+    /// Counts what ended other than well, by the index of its cause.
+    pub fn failed(&self, cause: usize) {
+        add(&self.causes[cause], 1);
+    }
+
+    /// Counts an answer to a client, by the place of its request's method in [`METHODS`].
+    pub fn answer(&self, method: usize, status: u16) {
+        add(&self.answers[method.min(METHODS.len() - 1)][class(status)], 1);
+    }
+
+    /// Counts bytes that clients sent.
+    pub fn came_in(&self, bytes: u64) {
+        add(&self.bytes_in, bytes);
+    }
+
+    /// Counts bytes sent to clients.
+    pub fn went_out(&self, bytes: u64) {
+        add(&self.bytes_out, bytes);
+    }
+}
+
+/// What one worker has of a listener or a route at present, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Present {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// Of this worker; what came here and was passed on counts there.
+    open: AtomicU64,
+}
+
+impl Present {
+    /// Counts a connection that this worker has from now on. Only the owning worker may call it, as all that count.
     pub fn open(&self) {
         add(&self.open, 1);
     }
@@ -49,36 +88,6 @@ impl Traffic {
     pub fn end(&self) {
         add(&self.ended, 1);
     }
-
-    /// Counts how many microseconds passed from a request's head to the last byte of its answer.
-    pub fn took(&self, us: u64) {
-        self.total.record(us);
-    }
-
-    /// Counts a request that is sent again.
-    pub fn retry(&self) {
-        add(&self.retries, 1);
-    }
-
-    /// Counts what ended other than well, by the index of its cause.
-    pub fn failed(&self, cause: usize) {
-        add(&self.causes[cause], 1);
-    }
-
-    /// Counts an answer to a client.
-    pub fn answer(&self, status: u16) {
-        add(&self.answers[class(status)], 1);
-    }
-
-    /// Counts bytes that clients sent.
-    pub fn came_in(&self, bytes: u64) {
-        add(&self.bytes_in, bytes);
-    }
-
-    /// Counts bytes sent to clients.
-    pub fn went_out(&self, bytes: u64) {
-        add(&self.bytes_out, bytes);
-    }
 }
 
 fn add(count: &AtomicU64, n: u64) {
@@ -90,8 +99,8 @@ fn add(count: &AtomicU64, n: u64) {
 pub struct Sum {
     /// Connections accepted.
     pub connections: u64,
-    /// Answers by class.
-    pub answers: [u64; CLASSES.len()],
+    /// Answers by method and class.
+    pub answers: [[u64; CLASSES.len()]; METHODS.len()],
     /// Bytes that clients sent.
     pub bytes_in: u64,
     /// Bytes sent to clients.
@@ -108,6 +117,13 @@ pub struct Sum {
     pub total: Times,
 }
 
+impl Sum {
+    /// Answers by class.
+    pub fn classes(&self) -> [u64; CLASSES.len()] {
+        std::array::from_fn(|class| self.answers.iter().map(|method| method[class]).sum())
+    }
+}
+
 /// The counts of one listener or route, with what it is called.
 #[derive(Debug)]
 pub struct Counted {
@@ -116,6 +132,7 @@ pub struct Counted {
     /// Of a route.
     listener: String,
     by_worker: Arc<[Traffic]>,
+    present: Arc<[Present]>,
 }
 
 impl Counted {
@@ -126,6 +143,7 @@ impl Counted {
             address,
             listener: String::new(),
             by_worker: (0..workers).map(|_| Traffic::default()).collect(),
+            present: (0..workers).map(|_| Present::default()).collect(),
         }
     }
 
@@ -133,7 +151,20 @@ impl Counted {
     #[must_use]
     pub fn renamed(&self, name: String) -> Self {
         let (address, listener) = (self.address.clone(), self.listener.clone());
-        Self { name, address, listener, by_worker: Arc::clone(&self.by_worker) }
+        let (by_worker, present) = (Arc::clone(&self.by_worker), Arc::clone(&self.present));
+        Self { name, address, listener, by_worker, present }
+    }
+
+    /// Counts like these go on here, where so much is open at present.
+    #[must_use]
+    pub fn beside(self, place: &Self) -> Self {
+        Self { present: Arc::clone(&place.present), ..self }
+    }
+
+    /// The same counts, of a listener that listens there.
+    #[must_use]
+    pub fn at(self, address: String) -> Self {
+        Self { address, ..self }
     }
 
     /// The same counts, of a route of the listener that is called so.
@@ -162,17 +193,25 @@ impl Counted {
         &self.by_worker[worker]
     }
 
+    /// What that worker has at present.
+    pub fn present(&self, worker: usize) -> &Present {
+        &self.present[worker]
+    }
+
     /// All workers' counts.
     pub fn sum(&self) -> Sum {
         let mut sum = Sum::default();
-        for traffic in &*self.by_worker {
+        for present in &*self.present {
             // What has ended is read first: what is in flight is then never less than nothing.
-            let ended = traffic.ended.load(Relaxed);
-            sum.in_flight += traffic.begun.load(Relaxed).saturating_sub(ended);
+            let ended = present.ended.load(Relaxed);
+            sum.in_flight += present.begun.load(Relaxed).saturating_sub(ended);
+            sum.open += present.open.load(Relaxed);
+        }
+        for traffic in &*self.by_worker {
             sum.connections += traffic.connections.load(Relaxed);
-            sum.open += traffic.open.load(Relaxed);
             sum.retries += traffic.retries.load(Relaxed);
-            sum.answers.iter_mut().zip(&traffic.answers).for_each(|(sum, count)| *sum += count.load(Relaxed));
+            let answers = sum.answers.iter_mut().flatten().zip(traffic.answers.iter().flatten());
+            answers.for_each(|(sum, count)| *sum += count.load(Relaxed));
             sum.causes.iter_mut().zip(&traffic.causes).for_each(|(sum, count)| *sum += count.load(Relaxed));
             traffic.total.add_to(&mut sum.total);
             sum.bytes_in += traffic.bytes_in.load(Relaxed);
@@ -190,27 +229,41 @@ mod tests {
     fn the_sum_is_that_of_all_workers() {
         let counted = Counted::new("web".into(), "127.0.0.1:80".into(), 2);
         counted.by(0).connection();
-        counted.by(1).answer(404);
-        counted.by(1).answer(200);
+        counted.by(1).answer(0, 404);
+        counted.by(0).answer(2, 200);
         counted.by(0).came_in(3);
         counted.by(1).went_out(5);
-        let sum =
-            Sum { connections: 1, answers: [0, 1, 0, 1, 0], bytes_in: 3, bytes_out: 5, ..Sum::default() };
+        let mut sum = Sum { connections: 1, bytes_in: 3, bytes_out: 5, ..Sum::default() };
+        (sum.answers[0][3], sum.answers[2][1]) = (1, 1);
         assert_eq!(counted.sum(), sum);
+        assert_eq!(sum.classes(), [0, 1, 0, 1, 0]);
     }
 
     #[test]
     fn another_name_keeps_the_counts() {
         let counted = Counted::new("web".into(), "127.0.0.1:80".into(), 2);
-        counted.by(0).open();
-        counted.by(1).begin();
+        counted.present(0).open();
+        counted.present(1).begin();
         let renamed = counted.renamed("www".into());
-        renamed.by(0).close();
-        renamed.by(1).end();
-        renamed.by(1).took(70);
+        renamed.present(0).close();
+        renamed.present(1).end();
+        renamed.by(1).took(Timed::of(70));
         renamed.by(1).failed(2);
         let sum = counted.sum();
         assert_eq!((sum.open, sum.in_flight, sum.total.count(), sum.causes[2]), (0, 0, 1, 1));
         assert_eq!((renamed.name(), renamed.address(), renamed.sum()), ("www", "127.0.0.1:80", sum));
+    }
+
+    #[test]
+    fn counts_move_and_what_is_open_stays() {
+        let new = |name: &str, address: &str| Counted::new(name.into(), address.into(), 1);
+        let (web, place) = (new("web", "127.0.0.1:80"), new("api", "127.0.0.1:81"));
+        web.by(0).connection();
+        web.present(0).open();
+        (0..2).for_each(|_| place.present(0).open());
+        let moved = web.renamed("web".into()).at("127.0.0.1:81".into()).beside(&place);
+        place.present(0).close();
+        let sum = moved.sum();
+        assert_eq!((moved.address(), sum.connections, sum.open), ("127.0.0.1:81", 1, 1));
     }
 }

@@ -5,10 +5,11 @@ use super::connection::Flight;
 use super::generation::Place;
 use super::pump::Pump;
 use crate::exchange::Cause;
+use crate::histogram::Timed;
 use crate::id::BackendId;
 use crate::slab::Key;
 use crate::stats::Counter;
-use crate::stats::traffic::Traffic;
+use crate::stats::traffic::{Counted, Traffic};
 use crate::transport::Net;
 
 impl<N: Net> Pump<N> {
@@ -21,12 +22,11 @@ impl<N: Net> Pump<N> {
     }
 
     /// Where the listener of an exchange is counted.
-    fn listener_of(&self, place: Place) -> Option<&Traffic> {
+    fn listener_of(&self, place: Place) -> Option<&Counted> {
         if !self.settings.measured {
             return None;
         }
-        let listener = self.settings.traffic.get(usize::from(place.site()))?;
-        Some(listener.by(self.worker))
+        self.settings.traffic.get(usize::from(place.site())).map(|listener| &**listener)
     }
 
     fn flight_of(&self, key: Key) -> Option<&Flight> {
@@ -46,8 +46,11 @@ impl<N: Net> Pump<N> {
     /// This worker has a client's connection from now on.
     pub(super) fn count_open(&self, key: Key) {
         self.stats.add(Counter::Downstreams, 1);
-        if let Some(listener) = self.listener(key) {
-            listener.open();
+        let listener = self.downstreams[key].listener;
+        if let (true, Some(listener)) =
+            (self.settings.measured, self.settings.traffic.get(usize::from(listener)))
+        {
+            listener.present(self.worker).open();
         }
     }
 
@@ -57,7 +60,7 @@ impl<N: Net> Pump<N> {
         if let (true, Some(listener)) =
             (self.settings.measured, self.settings.traffic.get(usize::from(listener)))
         {
-            listener.by(self.worker).close();
+            listener.present(self.worker).close();
         }
     }
 
@@ -65,8 +68,8 @@ impl<N: Net> Pump<N> {
     pub(super) fn count_flight(&self, place: Place) {
         self.stats.add(Counter::Flights, 1);
         if let Some(listener) = self.listener_of(place) {
-            listener.begin();
-            self.route(place).into_iter().for_each(|route| route.by(self.worker).begin());
+            listener.present(self.worker).begin();
+            self.route(place).into_iter().for_each(|route| route.present(self.worker).begin());
         }
     }
 
@@ -74,8 +77,8 @@ impl<N: Net> Pump<N> {
     pub(super) fn count_landing(&self, place: Place) {
         self.stats.sub(Counter::Flights);
         if let Some(listener) = self.listener_of(place) {
-            listener.end();
-            self.route(place).into_iter().for_each(|route| route.by(self.worker).end());
+            listener.present(self.worker).end();
+            self.route(place).into_iter().for_each(|route| route.present(self.worker).end());
         }
     }
 
@@ -144,7 +147,7 @@ impl<N: Net> Pump<N> {
         let Some(backend) = flight.backend else { return };
         let tally = self.table.backend(backend).tally(self.worker);
         if well {
-            tally.connect();
+            tally.connect(took);
             self.table.pool(flight.pool).tally(self.worker).connect.record(took);
         } else {
             tally.connect_failure();
@@ -164,31 +167,37 @@ impl<N: Net> Pump<N> {
         self.table.pool(flight.pool).tally(self.worker).first_byte.record(took);
     }
 
-    /// An answer goes to the client; of an exchange if it has one.
-    pub(super) fn count_reply(&mut self, key: Key, flight: Option<Key>, status: u16) {
+    /// An answer goes to the client, to a request of that method; of an exchange if it has one, whose method counts.
+    pub(super) fn count_reply(&mut self, key: Key, flight: Option<Key>, method: u8, status: u16) {
         self.note_status(flight, status);
-        if let Some(listener) = self.listener(key) {
-            listener.answer(status);
+        if !self.settings.measured {
+            return;
         }
-        if let (true, Some(flight)) = (self.settings.measured, flight.and_then(|f| self.flights.get(f))) {
-            let tally = self.table.pool(flight.pool).tally(self.worker);
-            tally.answer(usize::from(flight.method), status);
-            self.count_route(flight.place, status);
+        let flight = flight.and_then(|flight| self.flights.get(flight));
+        let method = usize::from(flight.map_or(method, |flight| flight.method));
+        if let Some(listener) = self.listener(key) {
+            listener.answer(method, status);
+        }
+        if let Some(flight) = flight {
+            self.table.pool(flight.pool).tally(self.worker).answer(method, status);
+            self.route(flight.place)
+                .into_iter()
+                .for_each(|route| route.by(self.worker).answer(method, status));
         }
     }
 
-    /// An answer goes to a request that took this route.
-    pub(super) fn count_route(&self, place: Place, status: u16) {
+    /// An answer goes to a request that took this route, and has no exchange.
+    pub(super) fn count_route(&self, place: Place, method: u8, status: u16) {
         if let (true, Some(route)) = (self.settings.measured, self.route(place)) {
-            route.by(self.worker).answer(status);
+            route.by(self.worker).answer(usize::from(method), status);
         }
     }
 
     /// A request that took this route was refused with 429, and has no exchange.
-    pub(super) fn count_limited(&self, place: Place, cause: Cause) {
+    pub(super) fn count_limited(&self, place: Place, method: u8, cause: Cause) {
         if let (true, Some(route)) = (self.settings.measured, self.route(place)) {
             route.by(self.worker).failed(cause.index());
-            route.by(self.worker).answer(429);
+            route.by(self.worker).answer(usize::from(method), 429);
         }
     }
 
@@ -199,8 +208,11 @@ impl<N: Net> Pump<N> {
         }
         let flight = &self.flights[flight];
         if !flight.exchange.is_tunnel() {
-            let took = self.now_us.saturating_sub(flight.began_us);
-            self.table.pool(flight.pool).tally(self.worker).total.record(took);
+            let took = Timed::of(self.now_us.saturating_sub(flight.began_us));
+            self.table.pool(flight.pool).tally(self.worker).total.add(took);
+            self.listener_of(flight.place)
+                .into_iter()
+                .for_each(|listener| listener.by(self.worker).took(took));
             self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).took(took));
         }
     }
@@ -233,7 +245,7 @@ impl<N: Net> Pump<N> {
         let flight = &self.flights[flight];
         self.table.pool(flight.pool).tally(self.worker).retry();
         if let Some(listener) = self.listener_of(flight.place) {
-            listener.retry();
+            listener.by(self.worker).retry();
             self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).retry());
         }
     }

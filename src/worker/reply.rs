@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::connection::Phase;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
+use crate::balance::tally::METHODS;
 use crate::config::Mode;
 use crate::exchange::{Act, Cause, Exchange, Local};
 use crate::proto::h1::Refusal;
@@ -17,6 +18,9 @@ use crate::transport::Net;
 
 /// What a 405 names.
 const ALLOW: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
+
+/// Place in [`METHODS`] of a method that nobody knows.
+const OTHER: u8 = METHODS.len() as u8 - 1;
 
 impl<N: Net> Pump<N> {
     /// A head that broke a rule is answered, and the connection closed: nobody knows where it would go on.
@@ -48,10 +52,10 @@ impl<N: Net> Pump<N> {
         let reply = Reply { status, content_type: &content_type, fields: &fields, body: &body };
         let down = &mut self.downstreams[key];
         let Some(flight_key) = down.flight.take() else {
-            self.count_reply(key, None, status);
+            self.count_reply(key, None, OTHER, status);
             return self.send_reply(s, key, &reply, to_head, Connection::Close, true);
         };
-        self.count_reply(key, Some(flight_key), status);
+        self.count_reply(key, Some(flight_key), OTHER, status);
         self.count_total(flight_key);
         let exchange = &self.flights[flight_key].exchange;
         let (to_head, unread) = (exchange.to_head(), exchange.request_unread());
@@ -68,20 +72,20 @@ impl<N: Net> Pump<N> {
         &mut self,
         s: &mut Scratch,
         key: Key,
-        exchange: &Exchange,
+        (exchange, method): (&Exchange, u8),
         line: usize,
         wait: Duration,
     ) -> Flow {
         let cause = Cause::RateLimited;
         self.count_failure(key, cause);
-        self.count_limited(self.place(key, line), cause);
+        self.count_limited(self.place(key, line), method, cause);
         self.log_failure(key, cause, format_args!("answered with 429"));
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
         let fields = self.error_fields(&format!("Retry-After: {seconds}\r\n"), cause).into_owned();
         let (body, content_type) = self.error_body(429, cause);
         let reply = Reply { status: 429, content_type: &content_type, fields: &fields, body: &body };
-        self.reply(s, key, &reply, exchange)
+        self.reply(s, key, &reply, (exchange, method))
     }
 
     /// Answers a request that has no exchange in flight.
@@ -90,12 +94,12 @@ impl<N: Net> Pump<N> {
         s: &mut Scratch,
         key: Key,
         reply: &Reply<'_>,
-        exchange: &Exchange,
+        (exchange, method): (&Exchange, u8),
     ) -> Flow {
         let unread = exchange.request_unread();
         let last = unread || self.draining || self.was_last_request(key);
         let connection = if last { Connection::Close } else { exchange.connection() };
-        self.count_reply(key, None, reply.status);
+        self.count_reply(key, None, method, reply.status);
         self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
     }
 
@@ -159,7 +163,7 @@ impl<N: Net> Pump<N> {
         &mut self,
         scratch: &mut Scratch,
         key: Key,
-        exchange: &Exchange,
+        (exchange, method): (&Exchange, u8),
         line: usize,
         local: Local,
     ) -> Flow {
@@ -189,22 +193,22 @@ impl<N: Net> Pump<N> {
                 body: fixed.body.as_bytes(),
             },
             (Local::Line, _) => {
-                return self.reply_nobody(scratch, key, exchange);
+                return self.reply_nobody(scratch, key, (exchange, method));
             }
         };
-        self.count_route(self.place(key, line), reply.status);
-        self.reply(scratch, key, &reply, exchange)
+        self.count_route(self.place(key, line), method, reply.status);
+        self.reply(scratch, key, &reply, (exchange, method))
     }
 
     /// No route means this request.
-    fn reply_nobody(&mut self, s: &mut Scratch, key: Key, exchange: &Exchange) -> Flow {
+    fn reply_nobody(&mut self, s: &mut Scratch, key: Key, asked: (&Exchange, u8)) -> Flow {
         let cause = Cause::NoRoute;
         self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with 404"));
         let (body, content_type) = self.error_body(404, cause);
         let fields = self.error_fields("", cause);
         let reply = Reply { status: 404, content_type: &content_type, fields: &fields, body: &body };
-        self.reply(s, key, &reply, exchange)
+        self.reply(s, key, &reply, asked)
     }
 
     /// The fields of an error reply, with its cause among them where that is asked for.

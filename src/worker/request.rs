@@ -113,10 +113,11 @@ impl<N: Net> Pump<N> {
         self.note_request(key, &scratch.input()[start..end], exchange.id());
         self.note_route(key, line);
         if let Some(wait) = refused {
-            return self.reply_limited(scratch, key, &exchange, line, wait);
+            return self.reply_limited(scratch, key, (&exchange, found.method), line, wait);
         }
         let Some(pool) = pool else {
-            return self.reply_locally(scratch, key, &exchange, line, local.unwrap_or(Local::Line));
+            let asked = (&exchange, found.method);
+            return self.reply_locally(scratch, key, asked, line, local.unwrap_or(Local::Line));
         };
         let flight = self.insert_flight(key, exchange, line, pool, found);
         let down = &mut self.downstreams[key];

@@ -121,7 +121,7 @@ impl<N: Net> Pump<N> {
         if !begun && flight.exchange.response_begun() {
             self.answered(flight_key);
             self.count_answer(flight_key);
-            self.count_reply(key, Some(flight_key), self.flights[flight_key].exchange.status());
+            self.count_reply(key, Some(flight_key), 0, self.flights[flight_key].exchange.status());
             let flight = &mut self.flights[flight_key];
             // Sent again is only what was not answered; what has not left yet goes on leaving.
             if flight.whole && flight.request.as_ref().is_some_and(Buffer::is_empty) {

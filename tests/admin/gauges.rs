@@ -18,7 +18,7 @@ fn wait(admin: &Admin, name: &str, value: f64) {
 }
 
 /// All samples of that name, whatever their labels, added up.
-fn sum(samples: &Samples, name: &str) -> f64 {
+pub(crate) fn sum(samples: &Samples, name: &str) -> f64 {
     let of_name = samples.iter().filter(|(key, _)| key.split('{').next() == Some(name));
     of_name.map(|(_, value)| value).sum()
 }

@@ -54,8 +54,8 @@ fn the_counts_are_those_of_the_requests_sent() {
     let name = admin.json("/api/status")["listeners"][0]["name"].as_str().expect("a name").to_owned();
     let listener =
         |metric: &str, more: &str| found[&format!("evenkeel_listener_{metric}{{listener=\"{name}\"{more}}}")];
-    assert_eq!(listener("requests_total", ",class=\"2xx\""), 8.0);
-    assert_eq!(listener("requests_total", ",class=\"4xx\""), 1.0);
+    assert_eq!(listener("requests_total", ",method=\"GET\",class=\"2xx\""), 6.0);
+    assert_eq!(listener("requests_total", ",method=\"other\",class=\"4xx\""), 1.0);
     assert_eq!(listener("connections_total", ""), 2.0);
     assert!(listener("received_bytes_total", "") > 300.0 && listener("sent_bytes_total", "") > 300.0);
     for backend in &backends {
@@ -99,7 +99,7 @@ fn every_sample_is_told_once_though_two_listeners_have_routes_of_one_name() {
     )
     .expect("write");
     assert_eq!(admin.post("/api/reload", "").0, 200);
-    let route = "evenkeel_route_requests_total{listener=\"c\",route=\"api\",class=\"2xx\"}";
+    let route = "evenkeel_route_requests_total{listener=\"c\",route=\"api\",method=\"GET\",class=\"2xx\"}";
     assert_eq!(scrape(&admin)[route], 1.0, "it is the same one");
 }
 

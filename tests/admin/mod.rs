@@ -16,6 +16,7 @@ mod causes;
 pub(crate) mod commands;
 mod documents;
 mod gauges;
+mod lanes;
 mod manners;
 pub(crate) mod metrics;
 mod page;

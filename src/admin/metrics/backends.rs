@@ -133,6 +133,11 @@ fn backend_counts(text: &mut Text, all: &[Seen<'_>]) {
     });
     let answers = family("evenkeel_backend_answers", C, "Answers, by class of status.");
     each_backend(text, all, &answers, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
+    let help = "Time to make a connection to it. Quantiles are the pool's to tell.";
+    let connect = in_unit("evenkeel_backend_connect_seconds", Kind::Summary, "seconds", help);
+    each_backend(text, all, &connect, |samples, seen| {
+        samples.summary(&seen.labels, seen.sum.connect_us, seen.sum.connects);
+    });
     let help = "From the begin of a try to the head of its answer. Quantiles are the pool's to tell.";
     let first_byte = in_unit("evenkeel_backend_first_byte_seconds", Kind::Summary, "seconds", help);
     each_backend(text, all, &first_byte, |samples, seen| {

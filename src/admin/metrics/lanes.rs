@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{by_class, family, in_unit};
 use crate::admin::exposition::{Family, Kind, Samples, Text, labels};
+use crate::balance::tally::{CLASSES, METHODS};
 use crate::exchange::cause::CODES;
 use crate::stats::traffic::{Counted, Sum};
 
@@ -48,15 +49,36 @@ const LISTENER: [Count; 6] = {
 pub(super) fn listeners(text: &mut Text, all: &[Arc<Counted>]) {
     let all = seen(all, |listener| labels(&[("listener", listener.name())]));
     counts(text, &all, &LISTENER);
-    let requests =
-        family("evenkeel_listener_requests", Kind::Counter, "Requests answered, by class of status.");
-    each(text, &all, &requests, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
+    requests(text, &all, "evenkeel_listener_requests", |_, _| true);
     let help = "Exchanges and connections that ended other than well, by cause.";
     each(text, &all, &family("evenkeel_listener_failures", Kind::Counter, help), |samples, seen| {
         for (code, count) in CODES.iter().zip(seen.sum.causes) {
             samples.add_by(&seen.labels, "cause", code, count);
         }
     });
+    total(text, &all, "evenkeel_listener_total_seconds");
+}
+
+/// By method and class, of those methods that are told.
+fn requests(
+    text: &mut Text,
+    all: &[Seen],
+    name: &'static str,
+    told: fn(usize, &[u64; CLASSES.len()]) -> bool,
+) {
+    let requests = family(name, Kind::Counter, "Requests answered, by method and class of status.");
+    each(text, all, &requests, |samples, seen| {
+        let answers = seen.sum.answers.iter().enumerate();
+        for (at, answers) in answers.filter(|&(at, answers)| told(at, answers)) {
+            by_class(samples, &format!("{},method=\"{}\"", seen.labels, METHODS[at]), answers);
+        }
+    });
+}
+
+fn total(text: &mut Text, all: &[Seen], name: &'static str) {
+    let help = "From a request's head to the last byte of its answer.";
+    let total = in_unit(name, Kind::Histogram, "seconds", help);
+    each(text, all, &total, |samples, seen| samples.histogram(&seen.labels, &seen.sum.total));
 }
 
 const ROUTE: [Count; 4] = {
@@ -74,16 +96,14 @@ const ROUTE: [Count; 4] = {
 pub(super) fn routes(text: &mut Text, all: &[Arc<Counted>]) {
     let all = seen(all, |route| labels(&[("listener", route.listener()), ("route", route.name())]));
     counts(text, &all, &ROUTE);
-    let requests = family("evenkeel_route_requests", Kind::Counter, "Requests answered, by class of status.");
-    each(text, &all, &requests, |samples, seen| by_class(samples, &seen.labels, &seen.sum.answers));
+    // There may be hundreds of routes, most of which have one method.
+    requests(text, &all, "evenkeel_route_requests", |at, answers| at == 0 || answers.iter().any(|&n| n > 0));
     let help = "Exchanges that ended other than well, by cause.";
     each(text, &all, &family("evenkeel_route_failures", Kind::Counter, help), |samples, seen| {
-        // There may be hundreds of routes, most of which never met most of the causes.
+        // And most of them never met most of the causes.
         for (code, count) in CODES.iter().zip(seen.sum.causes).filter(|&(_, count)| count > 0) {
             samples.add_by(&seen.labels, "cause", code, count);
         }
     });
-    let help = "From a request's head to the last byte of its answer.";
-    let total = in_unit("evenkeel_route_total_seconds", Kind::Histogram, "seconds", help);
-    each(text, &all, &total, |samples, seen| samples.histogram(&seen.labels, &seen.sum.total));
+    total(text, &all, "evenkeel_route_total_seconds");
 }
