@@ -4,6 +4,7 @@
 
 mod answer;
 mod backends;
+mod beginning;
 mod connection;
 mod exposition;
 mod guard;

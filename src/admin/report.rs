@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::history::{Point, Sample, rounded};
+use super::history::{Point, Sample, rounded, unix};
 use super::server::Site;
 use super::{metrics, readiness};
 use crate::balance::circuit::State;
@@ -147,7 +147,7 @@ struct View<'a> {
     present: Sample,
     earlier: Arc<Sample>,
     seconds: f64,
-    /// Milliseconds since the process began, and the Unix time of its beginning.
+    /// Milliseconds since the process began, and the Unix time that this was by the clock of now.
     now: u64,
     began: f64,
 }
@@ -157,7 +157,7 @@ impl<'a> View<'a> {
         let present = Sample::take(&site.sources);
         let earlier = site.history.earlier(&present);
         let (seconds, now) = (present.after(&earlier).as_secs_f64(), site.sources.now());
-        Self { table, present, earlier, seconds, now, began: site.began }
+        Self { table, present, earlier, seconds, now, began: unix() - now as f64 / 1e3 }
     }
 
     /// Requests sent to all backends of a pool.
@@ -185,7 +185,7 @@ pub(super) fn report(site: &Site) -> Report {
         process: Process {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            started: rounded(view.began),
+            started: rounded(site.began.get()),
             uptime_seconds: view.now as f64 / 1e3,
             ready: reasons.is_empty(),
             reasons,

@@ -11,8 +11,9 @@ use socket2::SockRef;
 
 use super::Sources;
 use super::answer::Answer;
+use super::beginning::Beginning;
 use super::connection;
-use super::history::{History, unix};
+use super::history::History;
 use super::seats::Seats;
 use crate::limits;
 use crate::proto::h1::response::Connection;
@@ -28,8 +29,7 @@ pub(super) struct Site {
     pub(super) history: History,
     /// Only this machine can connect.
     pub(super) local: bool,
-    /// Unix time of the process's beginning, in seconds.
-    pub(super) began: f64,
+    pub(super) began: Beginning,
 }
 
 /// The running admin listener; dropping it closes it and all its connections.

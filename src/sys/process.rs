@@ -12,6 +12,42 @@ pub fn cpu_seconds() -> f64 {
 }
 
 /// Bytes in memory and bytes of address space; `None` where /proc does not say.
+/// Seconds since the machine began, its sleep included.
+pub fn since_boot() -> f64 {
+    let since = clock_gettime(ClockId::Boottime);
+    since.tv_sec as f64 + since.tv_nsec as f64 / 1e9
+}
+
+/// The kernel's number of the thread that asks.
+pub fn thread() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// Seconds of processor time that a thread of this process has used so far; `None` where /proc does not say, or it has
+/// ended.
+pub fn thread_seconds(thread: u32) -> Option<f64> {
+    let read = |file| fs::read_to_string(format!("/proc/self/task/{thread}/{file}"));
+    read("schedstat")
+        .ok()
+        .and_then(|text| on_processor(&text))
+        // Kernels without that know it in hundredths.
+        .or_else(|| ticks(&read("stat").ok()?).map(|ticks| ticks as f64 / clock_ticks_per_second() as f64))
+}
+
+/// Seconds on a processor, of `schedstat`.
+fn on_processor(text: &str) -> Option<f64> {
+    let nanoseconds: u64 = text.split_whitespace().next()?.parse().ok()?;
+    (nanoseconds > 0).then_some(nanoseconds as f64 / 1e9)
+}
+
+/// Ticks in user space and in the kernel, of `stat` (proc_pid_stat(5)).
+fn ticks(text: &str) -> Option<u64> {
+    // The name before them may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    next()?.checked_add(next()?)
+}
+
 pub fn memory() -> Option<(u64, u64)> {
     sizes(&fs::read_to_string("/proc/self/status").ok()?)
 }

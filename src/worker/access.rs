@@ -328,7 +328,7 @@ impl<N: Net> Pump<N> {
         let pool = note.pool.map_or("", |pool| self.table.pool(pool).config().name.as_str());
         let backend = note.backend.and_then(|backend| access.backends.get(backend.index()));
         let line = Line {
-            unix: self.unix_began + now,
+            unix: self.clock.unix(now),
             client: note.client,
             request: note.get(Part::Request),
             host: note.get(Part::Host),

@@ -20,6 +20,7 @@ use crate::sys::{self, alarm::Alarm};
 use crate::transport::{Net, Newcomer};
 
 mod access;
+mod clock;
 mod connection;
 mod count;
 pub mod crew;
@@ -157,9 +158,8 @@ pub fn workers(
     let wakers =
         polls.iter().map(|poll| Waker::new(poll.registry(), mio::Token(Token::Wake.pack())).map(Arc::new));
     let (crew, ends) = Crew::new(wakers.collect::<io::Result<_>>()?);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() - began.elapsed();
     // Tells processes apart well enough: they do not start in the same nanosecond with the same number.
-    let process = u64::from(unix.subsec_nanos()) << 8 ^ u64::from(std::process::id());
+    let process = u64::from(unix().subsec_nanos()) << 8 ^ u64::from(std::process::id());
     let mut workers = Vec::with_capacity(parts.len());
     for (i, ((parts, poll), commands)) in parts.into_iter().zip(polls).zip(ends).enumerate() {
         let alarm = Alarm::new()?;
@@ -170,7 +170,7 @@ pub fn workers(
         let mut pump =
             Pump::new(i, sockets, Arc::clone(table), Arc::clone(settings), Arc::clone(&parts.stats));
         pump.log_to(parts.access);
-        pump.number_requests(RequestIds::new(i, process ^ process >> 28), unix.as_millis() as u64);
+        pump.number_requests(RequestIds::new(i, process ^ process >> 28));
         workers.push(Worker {
             events: Events::with_capacity(limits::EVENTS),
             listeners: watch(parts.listeners, poll.registry())?,
@@ -202,6 +202,11 @@ fn watch(sockets: Vec<(u16, std::net::TcpListener)>, registry: &Registry) -> io:
     sockets.into_iter().map(watch).collect()
 }
 
+/// Time since 1970.
+fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 impl Worker {
     /// Runs until it has drained. An error means that the poll itself failed.
     pub fn run(mut self) -> io::Result<()> {
@@ -223,6 +228,7 @@ impl Worker {
         self.now = now_us / 1_000;
         self.pump.set_now(now_us);
         self.pump.refresh();
+        self.pump.follow_clock(|| unix().as_millis() as u64);
         let mut woken = false;
         for event in &self.events {
             let ready = Ready {

@@ -6,6 +6,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::access::Access;
+use super::clock::WallClock;
 use super::connection::{Downstream, Flight, Phase, Ready, Stage, Upstream};
 use super::generation::Past;
 use super::idle::Stacks;
@@ -134,8 +135,7 @@ pub struct Pump<N: Net> {
     /// A connection to a backend could not be made for want of a descriptor, since somebody asked.
     pub(super) short: bool,
     pub(super) request_ids: RequestIds,
-    /// Unix time of the process's beginning, in milliseconds.
-    pub(super) unix_began: u64,
+    pub(super) clock: WallClock,
     queue: VecDeque<Key>,
     pub(super) scratch: Scratch,
     pub(super) expired: Vec<Key>,
@@ -180,7 +180,7 @@ impl<N: Net> Pump<N> {
             draining: false,
             short: false,
             request_ids: RequestIds::new(0, 0),
-            unix_began: 0,
+            clock: WallClock::default(),
             queue: VecDeque::new(),
             scratch: Scratch::new(),
             expired: Vec::new(),
@@ -191,14 +191,19 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Has requests numbered as this worker's, by a clock that stood at `unix` milliseconds when it began.
-    pub fn number_requests(&mut self, ids: RequestIds, unix: u64) {
-        (self.request_ids, self.unix_began) = (ids, unix);
+    /// Has requests numbered as this worker's.
+    pub fn number_requests(&mut self, ids: RequestIds) {
+        self.request_ids = ids;
     }
 
     /// Sets the time of this tick, in microseconds since the process began.
     pub fn set_now(&mut self, now: u64) {
         (self.now, self.now_us) = (now / 1_000, now);
+    }
+
+    /// Has lines and numbers tell the time of a wall clock, in milliseconds of Unix time, which is looked at now and then.
+    pub fn follow_clock(&mut self, unix: impl FnOnce() -> u64) {
+        self.clock.follow(self.now, unix);
     }
 
     /// Takes a connection that was just accepted.

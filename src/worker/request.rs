@@ -86,7 +86,7 @@ impl<N: Net> Pump<N> {
             scheme: "http",
             local: &site.local,
             trusted: down.trusted,
-            id: &self.request_ids.next(self.unix_began + self.now),
+            id: &self.request_ids.next(self.clock.unix(self.now)),
         };
         let (input, out) = scratch.split();
         let rules = Rules {

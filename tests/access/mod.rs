@@ -1,6 +1,7 @@
 //! The access log: a line for each exchange that ends, however it ends, and no exchange that waits for the log.
 
 mod cause;
+mod clock;
 mod end;
 mod hostile;
 mod kinds;

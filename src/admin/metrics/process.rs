@@ -19,7 +19,8 @@ pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
     let help = "Lines of the access log that were lost.";
     text.family(&family("evenkeel_access_log_lost", Kind::Counter, help)).add("", sources.losses.lines());
     let help = "Unix time of the start.";
-    text.family(&in_unit("process_start_time_seconds", Kind::Gauge, "seconds", help)).add("", site.began);
+    text.family(&in_unit("process_start_time_seconds", Kind::Gauge, "seconds", help))
+        .add("", site.began.get());
     let help = "Processor time of all threads.";
     text.family(&in_unit("process_cpu_seconds", Kind::Counter, "seconds", help))
         .add("", process::cpu_seconds());
