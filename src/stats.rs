@@ -2,7 +2,7 @@
 
 pub mod traffic;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::balance::tally::CAUSES;
 use crate::exchange::cause::{CODES, Cause};
@@ -94,6 +94,8 @@ pub struct Block {
     counts: [AtomicU64; COUNTERS],
     causes: [AtomicU64; CODES.len()],
     ticks: Histogram,
+    /// The kernel's number of the worker's thread; 0: it does not run yet.
+    thread: AtomicU32,
 }
 
 impl Block {
@@ -129,6 +131,16 @@ impl Block {
     /// microseconds: what came in the meantime has waited that long. Only the owning worker may call it.
     pub fn ticked(&self, us: u64) {
         self.ticks.record(us);
+    }
+
+    /// The worker runs on the thread of that number.
+    pub fn runs_on(&self, thread: u32) {
+        self.thread.store(thread, Relaxed);
+    }
+
+    /// The kernel's number of the worker's thread, once it runs.
+    pub fn thread(&self) -> Option<u32> {
+        Some(self.thread.load(Relaxed)).filter(|&thread| thread != 0)
     }
 
     /// How long the turns of the worker's loop took.

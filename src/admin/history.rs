@@ -13,6 +13,7 @@ use crate::balance::Table;
 use crate::histogram::Times;
 use crate::limits;
 use crate::stats::Counter;
+use crate::sys::process::thread_seconds;
 
 /// All counters at one moment.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub(super) struct WorkerSample {
     pub(super) requests: u64,
     pub(super) failures: u64,
     pub(super) ticks: Times,
+    /// Seconds of processor time that its thread has used.
+    pub(super) cpu: Option<f64>,
 }
 
 impl Sample {
@@ -42,6 +45,7 @@ impl Sample {
             requests: block.get(Counter::Requests),
             failures: block.get(Counter::Failures),
             ticks: Times::of(std::iter::once(block.ticks())),
+            cpu: block.thread().map_or(Some(0.0), thread_seconds),
         };
         let total =
             |pool: &Arc<crate::balance::Pool>| Times::of(pool.tallies().iter().map(|tally| &tally.total));

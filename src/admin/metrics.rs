@@ -16,6 +16,7 @@ use crate::balance::tally::CLASSES;
 use crate::exchange::cause::CODES;
 use crate::histogram::Times;
 use crate::stats::{Block, Counter};
+use crate::sys::process::thread_seconds;
 
 pub(super) use backends::state;
 
@@ -142,6 +143,13 @@ fn workers(text: &mut Text, sources: &Sources) {
     let mut samples = text.family(&tick);
     for (name, block) in names.iter().zip(&sources.workers) {
         samples.histogram(name, &Times::of(std::iter::once(block.ticks())));
+    }
+    let help = "Processor time that the worker's thread has used.";
+    let mut samples = text.family(&in_unit("evenkeel_worker_cpu_seconds", Kind::Counter, "seconds", help));
+    for (name, block) in names.iter().zip(&sources.workers) {
+        if let Some(seconds) = block.thread().and_then(thread_seconds) {
+            samples.add(name, seconds);
+        }
     }
     let help = "How long connections balanced as a whole lasted, of those that are over.";
     let mut samples = text.family(&in_unit("evenkeel_worker_tunnel_seconds", Kind::Summary, "seconds", help));

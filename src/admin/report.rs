@@ -84,6 +84,8 @@ struct Worker {
     requests_per_second: f64,
     /// Share of the time in which it had something to do, in percent.
     busy_percent: f64,
+    /// Share of the time in which it was on a core; `null` where the system does not say.
+    cpu_percent: Option<f64>,
     /// How long what came while it was busy had to wait at most, in 99 of 100 turns.
     lag_p99_ms: Option<f64>,
 }
@@ -270,6 +272,10 @@ fn workers(site: &Site, view: &View<'_>) -> Vec<Worker> {
                 present.requests.saturating_sub(earlier.requests) as f64 / view.seconds,
             ),
             busy_percent: rounded((ticks.sum_us as f64 / 1e4 / view.seconds).min(100.0)),
+            cpu_percent: present
+                .cpu
+                .zip(earlier.cpu)
+                .map(|(now, then)| rounded(((now - then) * 100.0 / view.seconds).clamp(0.0, 100.0))),
             lag_p99_ms: ticks.quantile(0.99).map(|us| rounded(us / 1e3)),
         }
     };

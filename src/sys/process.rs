@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -11,7 +12,6 @@ pub fn cpu_seconds() -> f64 {
     spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
-/// Bytes in memory and bytes of address space; `None` where /proc does not say.
 /// Seconds since the machine began, its sleep included.
 pub fn since_boot() -> f64 {
     let since = clock_gettime(ClockId::Boottime);
@@ -48,6 +48,7 @@ fn ticks(text: &str) -> Option<u64> {
     next()?.checked_add(next()?)
 }
 
+/// Bytes in memory and bytes of address space; `None` where /proc does not say.
 pub fn memory() -> Option<(u64, u64)> {
     sizes(&fs::read_to_string("/proc/self/status").ok()?)
 }
@@ -83,6 +84,23 @@ mod tests {
         assert_eq!(sizes(status), Some((12 * 1024, 150 * 1024)));
         assert_eq!(sizes("VmSize:\t1 kB\nVmRSS:\tmuch\n"), None);
         assert_eq!(sizes(""), None);
+    }
+
+    #[test]
+    fn the_time_of_a_thread_is_its_own() {
+        assert_eq!(on_processor("1500000000 22 7\n"), Some(1.5));
+        assert_eq!((on_processor("0 0 0\n"), on_processor("")), (None, None));
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 12 30 0 0 20 0 5 0 100 1 1";
+        assert_eq!((ticks(stat), ticks("7 (a) S 1"), ticks("")), (Some(42), None, None));
+        let own = || thread_seconds(thread()).expect("/proc");
+        let before = own();
+        let idle = std::thread::spawn(|| thread_seconds(thread()).expect("/proc"));
+        let mut sum = 0_u64;
+        while own() < before + 0.05 {
+            sum = sum.wrapping_mul(31).wrapping_add(1);
+        }
+        assert!(idle.join().expect("no panic") < 0.05, "{sum}");
+        assert_eq!(thread_seconds(u32::MAX), None);
     }
 
     #[test]

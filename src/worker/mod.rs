@@ -210,6 +210,7 @@ fn unix() -> Duration {
 impl Worker {
     /// Runs until it has drained. An error means that the poll itself failed.
     pub fn run(mut self) -> io::Result<()> {
+        self.stats.runs_on(sys::process::thread());
         while !(self.pump.is_drained() && self.place.retire()) {
             self.tick()?;
         }
@@ -227,8 +228,8 @@ impl Worker {
         let now_us = self.began.elapsed().as_micros() as u64;
         self.now = now_us / 1_000;
         self.pump.set_now(now_us);
-        self.pump.refresh();
         self.pump.follow_clock(|| unix().as_millis() as u64);
+        self.pump.refresh();
         let mut woken = false;
         for event in &self.events {
             let ready = Ready {

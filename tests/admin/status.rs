@@ -184,3 +184,28 @@ fn the_past_minutes_are_kept_for_those_who_look_later() {
         points.iter().any(|point| point["requests"].as_f64().is_some_and(|rate| rate > 0.0))
     });
 }
+
+#[test]
+fn the_processor_time_of_each_worker_is_its_thread_s() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--workers", "2", "--backends", &backend.url()]);
+    let seconds = |worker: usize| {
+        super::metrics::scrape(&admin)[&format!("evenkeel_worker_cpu_seconds_total{{worker=\"{worker}\"}}")]
+    };
+    let before = [seconds(0), seconds(1)];
+    let mut client = Client::connect(admin.balancer.address);
+    client.get("/").expect("a response");
+    let workers = admin.json("/api/status")["workers"].clone();
+    let busy = usize::from(workers[1]["requests"] == 1);
+    assert_eq!(workers[busy]["requests"], 1, "{workers}");
+    // It stays with its worker, the only one that has anything to do.
+    eventually(SOON, "its time", || {
+        (0..200).for_each(|_| drop(client.get("/").expect("a response")));
+        seconds(busy) > before[busy] + 0.1
+    });
+    let idle = 1 - busy;
+    assert!(seconds(idle) - before[idle] < (seconds(busy) - before[busy]) / 4.0);
+    let told = &admin.json("/api/status")["workers"];
+    let percent = |worker: usize| told[worker]["cpu_percent"].as_f64().expect("a share");
+    assert!(percent(busy) > percent(idle) && percent(busy) <= 100.0, "{told}");
+}

@@ -13,6 +13,7 @@ const time = (ms) => {
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
   return ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 };
+const percent = (n) => (n === null ? "–" : `${n.toFixed(0)} %`);
 const span = (seconds) => {
   const s = Math.max(0, Math.round(seconds));
   if (s < 120) return `${s} s`;
@@ -232,10 +233,10 @@ function bar(cell, percent) {
 }
 
 function drawWorkers(workers) {
-  rows($("workers").tBodies[0], workers.map((_, i) => String(i)), plainRow(5), (row, key) => {
+  rows($("workers").tBodies[0], workers.map((_, i) => String(i)), plainRow(6), (row, key) => {
     const worker = workers[key];
-    cells(row, [key, rate(worker.requests_per_second), whole(worker.connections), null, time(worker.lag_p99_ms)].map((v, i) => v ?? row.cells[i].textContent));
-    label(row.cells[3], `${worker.busy_percent.toFixed(0)} %`);
+    cells(row, [key, rate(worker.requests_per_second), whole(worker.connections), null, percent(worker.cpu_percent), time(worker.lag_p99_ms)].map((v, i) => v ?? row.cells[i].textContent));
+    label(row.cells[3], percent(worker.busy_percent));
     bar(row.cells[3], worker.busy_percent);
   });
 }
