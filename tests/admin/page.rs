@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Admin;
 use super::browser::Browser;
-use crate::support::{Backend, Client, SOON, eventually, get, list};
+use crate::support::{Backend, Client, Port, SOON, eventually, get, list};
 
 const ENTER: (&str, u32) = ("Enter", 13);
 const TAB: (&str, u32) = ("Tab", 9);
@@ -233,6 +233,34 @@ fn it_asks_for_the_token_and_says_when_it_has_lost_contact() {
     drop(admin);
     browser.wait("it is said of one that is gone", lost);
     assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
+fn states_are_counted_over_all_pools_and_a_press_shows_those_alone() {
+    let (up, dead) = (Backend::named("up"), Port::reserve());
+    let pool =
+        |name: &str, url: String| format!("[[pool]]\nname = \"{name}\"\n[[pool.backend]]\nurl = \"{url}\"\n");
+    let file = "[[listener]]\naddress = \"127.0.0.1:0\"\npool = \"one\"\n".to_owned()
+        + &pool("one", up.url())
+        + &pool("other", dead.url());
+    let admin = Admin::start_with_file(&file);
+    let Some(mut browser) = open(&admin, "standing") else { return };
+    let standing =
+        "[...document.querySelectorAll('#standing button:not([hidden])')].map((b) => b.textContent).join()";
+    browser.wait("both are counted", &format!("{standing} === '1 up,1 down'"));
+    let press = "document.querySelector('#standing .down').click()";
+    let shown =
+        "[...document.querySelectorAll('#pools section:not([hidden])')].map((s) => s.dataset.pool).join()";
+    browser.eval(press);
+    browser.wait("the other alone", &format!("{shown} === 'other'"));
+    assert_eq!(browser.eval("document.querySelector('#standing .down').ariaPressed"), json!("true"));
+    browser.eval(press);
+    browser.wait("all again", &format!("{shown} === 'one,other'"));
+    browser.eval("document.querySelector('#filter').focus()");
+    browser.type_in("nobody");
+    browser.wait("nothing", "!document.querySelector('#unmatched').hidden");
+    assert_eq!(browser.eval(shown), json!(""));
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 }
 
 /// Not a test: `cargo test --test main pictures -- --ignored` takes the pictures that stand in docs/ anew.

@@ -254,7 +254,28 @@ function drawErrors(errors) {
   rows($("errors").tBodies[0], causes, plainRow(2), (row, cause) => cells(row, [cause, whole(errors[cause])]));
 }
 
+/* How many backends are in which state; a press shows those alone, another one all again. */
+function drawStanding(pools) {
+  const all = pools.flatMap((pool) => pool.backends), place = $("standing");
+  for (const state of STATES) {
+    let button = place.querySelector(`[data-state="${state}"]`);
+    if (!button) {
+      button = element("button", { type: "button", class: state, "data-state": state });
+      button.addEventListener("click", () => {
+        $("filter").value = wanted() === state ? "" : state;
+        drawPools(latest.pools);
+      });
+      place.append(button, " ");
+    }
+    const count = all.filter((backend) => backend.state === state).length;
+    set(button, `${whole(count)} ${state}`);
+    button.hidden = !count && wanted() !== state;
+    button.setAttribute("aria-pressed", wanted() === state);
+  }
+}
+
 function drawPools(pools) {
+  drawStanding(pools);
   const sections = new Map([...$("pools").querySelectorAll("section")].map((section) => [section.dataset.pool, section]));
   for (const pool of pools) {
     let section = sections.get(pool.name);
@@ -270,9 +291,10 @@ function drawPools(pools) {
     ];
     const places = section.querySelector(".facts");
     facts.forEach((fact, i) => set(places.children[i] ?? places.appendChild(element("span")), fact));
-    drawBackends(section, pool);
+    section.hidden = !drawBackends(section, pool) && wanted() !== "";
   }
   sections.forEach((section) => section.remove());
+  $("unmatched").hidden = $("pools").querySelector("section:not([hidden])") !== null;
 }
 
 const HEADS = ["Backend", "State", "Share", "Requests/s", "In flight", "Failures", "First byte", "Weight", "Actions"];
@@ -285,9 +307,14 @@ function poolSection(name) {
     element("p", { class: "quiet more", hidden: "" }));
 }
 
+const STATES = ["up", "down", "out", "half-open", "draining", "disabled"];
+const wanted = () => $("filter").value.trim().toLowerCase();
+
+/* False when the filter leaves none. */
 function drawBackends(section, pool) {
-  const wanted = $("filter").value.trim().toLowerCase();
-  const matches = (backend) => !wanted || `${backend.id} ${backend.state}`.includes(wanted);
+  const text = wanted();
+  // A state is meant as a whole: "up" is in many names.
+  const matches = (backend) => (STATES.includes(text) ? backend.state === text : `${backend.id} ${backend.state}`.includes(text));
   let found = pool.backends.filter(matches);
   // Where not all have room, those that need a look come first.
   if (found.length > ROWS) found = [...found.filter((backend) => backend.state !== "up"), ...found.filter((backend) => backend.state === "up")];
@@ -297,6 +324,7 @@ function drawBackends(section, pool) {
   const more = section.querySelector(".more");
   more.hidden = found.length <= ROWS;
   set(more, `${found.length - ROWS} more; the filter finds them.`);
+  return found.length > 0;
 }
 
 function backendRow(pool, id) {
