@@ -160,19 +160,20 @@ pub(crate) fn fate(plot: Plot) -> Option<Rng> {
     (!plot.mood.is_timeless() && rng.chance(40)).then_some(rng)
 }
 
-/// The reloads of a run that begins with so many backends and that site, if it has any, and the addresses of backends that they
-/// may bring; `longest` is its longest body.
+/// The reloads of a run that begins with those backends and that site, if it has any, and the backends that they may bring;
+/// `longest` is its longest body.
 pub(crate) fn draw(
     plot: Plot,
-    backends: usize,
+    addresses: &mut Vec<(SocketAddr, usize)>,
     longest: usize,
     site: &Arc<Site>,
     wires: &mut Wires,
-) -> Option<(Reloads, Vec<(SocketAddr, usize)>)> {
+) -> Option<Reloads> {
     let mut rng = fate(plot)?;
-    let numbers = backends..backends + rng.between(0, 3) as usize;
-    let (_, spare) = draw_members(&mut Pool::default(), numbers.clone(), plot, &mut rng, wires);
-    Some((Reloads::new(plot.mood, 0..numbers.end, longest, site, rng), spare))
+    let first = addresses.iter().map(|(_, backend)| backend + 1).max().unwrap_or(0);
+    let spare = first..first + rng.between(0, 3) as usize;
+    addresses.extend(draw_members(&mut Pool::default(), spare.clone(), plot, &mut rng, wires).1);
+    Some(Reloads::new(plot.mood, 0..spare.end, longest, site, rng))
 }
 
 impl Reloads {

@@ -91,11 +91,7 @@ impl World {
         let site = Arc::new(reload::site(&[(table.pools()[0].config(), PoolId(0))], &[], timeouts));
         let settings = Settings { sites: vec![Arc::clone(&site)], timeouts, limits, ..Self::settings() };
         wires.say(|| format!("{timeouts:?} {:?} {limits:?}", table.pools()[0].config()));
-        let drawn = reload::draw(plot, backends as usize, width * 3, &site, &mut wires);
-        let mut reloads = drawn.map(|(reloads, spare)| {
-            addresses.extend(spare);
-            reloads
-        });
+        let mut reloads = reload::draw(plot, &mut addresses, width * 3, &site, &mut wires);
         let settings = Arc::new(match &mut reloads {
             Some(reloads) => reloads.settings(settings),
             None => settings,

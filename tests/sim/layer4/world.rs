@@ -146,13 +146,8 @@ impl World {
         let stats = Arc::new(Block::default());
         let counts = (rough && rng.chance(30)).then(|| Arc::new(Clients::new(2)));
         let reloads = reload::draw(plot, &mut pools, &mut addresses, &mut wires);
-        let settings = Settings {
-            sites: vec![Arc::new(site(&gate, &table, timeouts))],
-            timeouts,
-            limits,
-            clients: counts.clone(),
-            ..Settings::default()
-        };
+        let (sites, clients) = (vec![Arc::new(site(&gate, &table, timeouts))], counts.clone());
+        let settings = Settings { sites, timeouts, limits, clients, ..Settings::default() };
         let (reloads, settings) = reload::watch(reloads, &table, settings);
         let clients = if timeless { 1 } else { rng.between(1, 8) as usize };
         let mut planner = Planner { rng: &mut rng, mood: plot.mood, gate: &gate, most };
