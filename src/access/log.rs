@@ -46,7 +46,6 @@ impl Log {
             return Ok(None);
         }
         let Some(wanted) = wanted else { return Ok(Some(Next(None))) };
-        self.tell_losses()?;
         let current = self.current.iter().map(|(_, writer)| &writer.ending);
         let before = self.leaving.iter().chain(current).cloned().collect();
         Ok(Some(Next(Some((wanted.clone(), writer::start(wanted, &self.shared, before)?)))))
@@ -54,6 +53,11 @@ impl Log {
 
     /// Puts it in force: the one before ends as soon as no worker has a queue to it any more.
     pub fn follow(&mut self, next: Next) {
+        if next.0.is_some()
+            && let Err(error) = self.tell_losses()
+        {
+            log::error!("access log: nobody says what of it is lost: {error}");
+        }
         let before = mem::replace(&mut self.current, next.0);
         *self.reopen.target() = self.current.as_ref().map(|(_, writer)| writer.target());
         self.leaving.retain(|ending| !ending.is_over());

@@ -111,8 +111,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         pipes: pipes(config.workers, descriptors),
     };
     let (pin, workers) = (config.pin, config.workers);
-    let resolve = |url: &_| names.addresses(url);
-    let (force, sockets) = first(config, &resolve, &fixtures, &mut access, log)?;
+    let (force, sockets) = first(config, &|url| names.addresses(url), &fixtures, &mut access, log)?;
     *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
     watch_signals(sender.clone(), access.reopen())
         .map_err(|e| StartError::System("cannot watch signals", e))?;
