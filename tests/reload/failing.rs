@@ -75,6 +75,7 @@ fn ten_that_fail(log: &str) {
     drop(holder);
     let said = live.reload(&bad(10, "info"));
     assert!(said.iter().any(|line| line.contains("listening on")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("log_level")), "it was at that level still: {said:?}");
     let said = live.reload(&bad(10, "debug"));
     assert!(said.iter().any(|line| line.contains("reload: log_level is now debug")), "{said:?}");
 }
