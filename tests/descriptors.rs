@@ -122,6 +122,8 @@ fn assert_lives_through_it(balancer: &Evenkeel, backend: &Backend, whys: &[&str]
     });
     assert_eq!(warnings(), 1, "{:?}", balancer.lines());
     assert_eq!(balancer.lines_with(&backend.url(), "down"), 0, "it is not the backend that failed");
+    let counts = &balancer.status()["counts"];
+    assert_eq!(counts["retries"], counts["idle_races_won"], "what lacked a descriptor was never sent again");
 }
 
 #[test]

@@ -209,6 +209,8 @@ pub(super) struct Flight {
     pub(super) body_bytes: u64,
     /// What is told of a connection that is balanced as a whole, when it ends.
     pub(super) carried: Option<Box<Carried>>,
+    /// A backend has failed it: it counts as a retry when it is given one again.
+    pub(super) again: bool,
     /// A byte of the request was taken by the present upstream.
     pub(super) sent: bool,
     /// The tunnel's end was passed on to the backend.

@@ -239,24 +239,29 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// A request is to be sent again.
-    pub(super) fn count_another_try(&self, flight: Key) {
+    /// An exchange tries the backend that it has now, not for the first time if it has failed before.
+    pub(super) fn count_try(&mut self, flight_key: Key) {
+        let flight = &mut self.flights[flight_key];
+        let Some(backend) = flight.backend else { return };
+        flight.note_try(backend);
+        let again = std::mem::take(&mut flight.again);
+        self.table.backend(backend).tally(self.worker).request();
+        if again {
+            self.count_retry(flight_key, backend);
+        }
+    }
+
+    fn count_retry(&mut self, flight_key: Key, backend: BackendId) {
         self.stats.add(Counter::Retries, 1);
-        let flight = &self.flights[flight];
+        let flight = &mut self.flights[flight_key];
+        flight.note_retry();
         self.table.pool(flight.pool).tally(self.worker).retry();
+        let flight = &self.flights[flight_key];
         if let Some(listener) = self.listener_of(flight.place) {
             listener.by(self.worker).retry();
             self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).retry());
         }
-    }
-
-    /// A request is sent again, to the backend that it has now.
-    pub(super) fn count_retry(&mut self, flight: Key) {
-        self.flights[flight].note_retry();
-        if !self.settings.measured {
-            return;
-        }
-        if let Some(backend) = self.flights[flight].backend {
+        if self.settings.measured {
             self.table.backend(backend).tally(self.worker).retry();
         }
     }

@@ -49,14 +49,13 @@ impl<N: Net> Pump<N> {
             up.owner = Some(key);
             let flight = &mut self.flights[flight_key];
             (flight.upstream, flight.stage) = (Some(up_key), Stage::Open);
-            flight.note_try(backend);
-            self.table.backend(backend).tally(self.worker).request();
+            self.count_try(flight_key);
             return Ok(());
         }
         let dialled = self.dial(key, flight_key, backend, 0);
-        if dialled != Err(Cause::BackendFull) {
-            self.flights[flight_key].note_try(backend);
-            self.table.backend(backend).tally(self.worker).request();
+        // Where there was no room for a connection, here or there, nothing was tried.
+        if !matches!(dialled, Err(Cause::BackendFull | Cause::Shortage)) {
+            self.count_try(flight_key);
         }
         dialled
     }
@@ -78,7 +77,6 @@ impl<N: Net> Pump<N> {
                 Ok(stream) => stream,
                 Err(error) => {
                     target.disconnect();
-                    target.tally(self.worker).connect_failure();
                     if is_shortage(&error) {
                         self.short = true;
                         return Err(Cause::Shortage);
@@ -86,6 +84,8 @@ impl<N: Net> Pump<N> {
                     // No local port is left to dial from, or no local address of that family: another may do.
                     if error.kind() == io::ErrorKind::AddrNotAvailable {
                         failure = Cause::Shortage;
+                    } else {
+                        target.tally(self.worker).connect_failure();
                     }
                     continue;
                 }
@@ -215,18 +215,15 @@ impl<N: Net> Pump<N> {
                 self.flights[flight_key].retries = 0;
                 continue;
             }
-            self.count_another_try(flight_key);
             if reused && matches!(cause, Cause::NoResponse | Cause::ConnectionStale) {
                 self.stats.add(Counter::IdleRacesWon, 1);
             }
             let flight = &mut self.flights[flight_key];
             flight.retries -= 1;
+            flight.again |= cause != Cause::Shortage;
             flight.request.iter_mut().for_each(Buffer::rewind);
             cause = match self.attach(key, flight_key) {
-                Ok(()) => {
-                    self.count_retry(flight_key);
-                    return Flow::Moved;
-                }
+                Ok(()) => return Flow::Moved,
                 // All that are up were tried: the same again, a little later. With none up any more, the
                 // answer is what the last one did.
                 Err(Cause::NoBackend) => match self.delay(key, flight_key) {
@@ -335,10 +332,7 @@ impl<N: Net> Pump<N> {
     /// The wait before a retry is over.
     pub(super) fn retry(&mut self, scratch: &mut Scratch, key: Key, flight_key: Key) -> Flow {
         match self.attach(key, flight_key) {
-            Ok(()) => {
-                self.count_retry(flight_key);
-                Flow::Moved
-            }
+            Ok(()) => Flow::Moved,
             Err(cause) => self.fail(scratch, key, cause),
         }
     }

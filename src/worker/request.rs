@@ -159,6 +159,7 @@ impl<N: Net> Pump<N> {
             backend: None,
             counted: Counted::default(),
             trial: false,
+            again: false,
             judged: false,
             key: found.hash,
             sticky: found.cookie.map_or_else(remembered, |value| pool.backend_of(value)).filter(belongs),
