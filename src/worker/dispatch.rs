@@ -174,14 +174,8 @@ impl<N: Net> Pump<N> {
             let reused = self.blame(flight_key, cause);
             if cause == Cause::BackendFull {
                 match self.find_room(key, flight_key, dialled) {
-                    Ok(()) => return Flow::Moved,
-                    // Nobody may wait for a full one: a retry is left those that have failed the request.
-                    Err(Cause::BackendFull) if self.flights[flight_key].backend.is_none() => {
-                        let failed = !self.flights[flight_key].tried.all().is_empty();
-                        if let Some(flow) = failed.then(|| self.delay(key, flight_key)).flatten() {
-                            return flow;
-                        }
-                    }
+                    Ok(flow) => return flow,
+                    Err(Cause::BackendFull) if self.flights[flight_key].backend.is_none() => {}
                     Err(why) => {
                         cause = why;
                         continue;
@@ -239,11 +233,11 @@ impl<N: Net> Pump<N> {
     }
 
     /// A backend that was chosen has all the connections it may have: another one may have room. Where none has, the
-    /// request waits.
-    fn find_room(&mut self, key: Key, flight_key: Key, dialled: bool) -> Result<(), Cause> {
+    /// request waits. Where nobody may wait, a retry is left those that have failed it.
+    fn find_room(&mut self, key: Key, flight_key: Key, dialled: bool) -> Result<Flow, Cause> {
         if dialled && !self.flights[flight_key].tried.has_most() {
             match self.attach(key, flight_key) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Flow::Moved),
                 Err(Cause::BackendFull) if self.flights[flight_key].backend.is_some() => {
                     return Err(Cause::BackendFull);
                 }
@@ -252,7 +246,13 @@ impl<N: Net> Pump<N> {
             }
         }
         self.flights[flight_key].tried.forget_full();
-        self.join_queue(key, flight_key)
+        match self.join_queue(key, flight_key) {
+            Ok(()) => Ok(Flow::Moved),
+            Err(Cause::BackendFull) if !self.flights[flight_key].tried.all().is_empty() => {
+                self.delay(key, flight_key).ok_or(Cause::BackendFull)
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     /// One line at debug for an exchange that ended other than well.
