@@ -193,11 +193,11 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// A request that took this route was refused with 429, and has no exchange.
-    pub(super) fn count_limited(&self, place: Place, method: u8, cause: Cause) {
+    /// What took this route was refused, and has no exchange; a request by an answer with 429.
+    pub(super) fn count_limited(&self, place: Place, method: Option<u8>, cause: Cause) {
         if let (true, Some(route)) = (self.settings.measured, self.route(place)) {
             route.by(self.worker).failed(cause.index());
-            route.by(self.worker).answer(usize::from(method), 429);
+            method.into_iter().for_each(|method| route.by(self.worker).answer(usize::from(method), 429));
         }
     }
 

@@ -78,7 +78,7 @@ impl<N: Net> Pump<N> {
     ) -> Flow {
         let cause = Cause::RateLimited;
         self.count_failure(key, cause);
-        self.count_limited(self.place(key, line), method, cause);
+        self.count_limited(self.place(key, line), Some(method), cause);
         self.log_failure(key, cause, format_args!("answered with 429"));
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);

@@ -98,11 +98,13 @@ impl<N: Net> Pump<N> {
     /// Finds a backend for a connection that takes the line at that place. Its bytes are only read once that has been reached.
     pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key, at: usize) -> Flow {
         self.note_request(key, b"", b"");
+        self.note_route(key, at);
         let down = &self.downstreams[key];
         let peer = down.peer;
         let site = &self.settings.sites[usize::from(down.listener)];
         let line = &site.lines[at];
         if line.rates.iter().any(|(_, rate)| rate.admit(Client::Address(peer), self.now_us).is_err()) {
+            self.count_limited(self.place(key, at), None, Cause::RateLimited);
             return self.refuse_tunnel(key, Cause::RateLimited);
         }
         let Some(share) = line.share(self.dice.u64(..)) else {

@@ -15,7 +15,7 @@ mod browser;
 mod causes;
 pub(crate) mod commands;
 mod documents;
-mod gauges;
+pub(crate) mod gauges;
 mod lanes;
 mod manners;
 pub(crate) mod metrics;

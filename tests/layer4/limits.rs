@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{Server, balancer, connect, logged, rest};
+use super::{Server, balancer, connect, logged, names, rest};
+use crate::admin::Admin;
+use crate::admin::gauges::sum;
+use crate::admin::metrics::scrape;
 use crate::support::{SOON, eventually};
 
 fn lives(client: &mut TcpStream) -> bool {
@@ -45,6 +48,38 @@ fn a_full_backend_has_connections_wait_their_turn() {
     waiting.read_exact(&mut echo).expect("its turn has come");
     assert_eq!(&echo, b"early");
     assert_eq!(server.connections(), 3);
+}
+
+#[test]
+fn a_connection_beyond_its_rate_counts_at_its_route_and_its_line_names_that() {
+    let server = Server::echo();
+    let directory = names::Directory::new("rate");
+    let log = directory.0.join("a.log");
+    let admin = Admin::start_with_file(&format!(
+        "[access_log]\npath = \"{}\"\nformat = \"json\"\n\
+         [[listener]]\nname = \"l\"\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\n\
+         [[listener.route]]\nname = \"few\"\nsni = [\"a.example\"]\npool = \"p\"\n\
+         rate_limit = {{ requests = 1, per = \"1h\", burst = 1 }}\n\
+         [[pool]]\nname = \"p\"\nhealth = {{ kind = \"none\" }}\n[[pool.backend]]\nurl = \"{}\"\n",
+        log.display(),
+        server.url()
+    ));
+    let hello = names::hello(b"a.example");
+    let ask = || {
+        let mut client = connect(admin.balancer.address);
+        client.write_all(&hello).expect("taken by the kernel");
+        let _ = client.shutdown(Shutdown::Write);
+        rest(&mut client)
+    };
+    assert_eq!(ask().expect("the echo"), hello);
+    assert!(ask().is_err(), "the second is reset");
+    let found = scrape(&admin);
+    assert_eq!(sum(&found, "evenkeel_route_failures_total"), 1.0);
+    assert_eq!(sum(&found, "evenkeel_route_requests_total"), 0.0, "nobody was answered");
+    let limited = |line: &str| line.contains("rate-limited") && line.contains("\"route\":\"few\"");
+    eventually(SOON, "its line", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.lines().any(limited))
+    });
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use super::{Server, connect, logged, rest};
 use crate::support::{Evenkeel, Port, SOON, eventually};
 
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("evenkeel-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory");
         Self(path)
