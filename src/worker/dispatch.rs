@@ -296,7 +296,7 @@ impl<N: Net> Pump<N> {
     /// backend has seen nothing of the request.
     fn budget_allows(&mut self, flight_key: Key, cause: Cause, reused: bool) -> bool {
         let stale = cause == Cause::ConnectionStale || (reused && cause == Cause::NoResponse);
-        if stale || cause == Cause::Shortage {
+        if stale || cause == Cause::Shortage || self.moves_on(flight_key) {
             return true;
         }
         let pool = self.table.pool(self.flights[flight_key].pool);
@@ -325,6 +325,7 @@ impl<N: Net> Pump<N> {
         }
         flight.stage = Stage::Delay;
         flight.tried.clear();
+        flight.carried.iter_mut().for_each(|carried| carried.again = true);
         self.arm(key, pool.config().retry.delay.as_millis() as u64);
         Some(Flow::Blocked)
     }

@@ -37,11 +37,13 @@ pub(super) struct Carried {
     down: u64,
     /// Why it ended other than well.
     pub(super) cause: Option<Cause>,
+    /// Every backend that is up has been tried in vain.
+    pub(super) again: bool,
 }
 
 impl Carried {
     fn new(client: IpAddr, began: u64) -> Self {
-        Self { client, backend: None, began, up: 0, down: 0, cause: None }
+        Self { client, backend: None, began, up: 0, down: 0, cause: None, again: false }
     }
 }
 
@@ -145,6 +147,15 @@ impl<N: Net> Pump<N> {
         let flight = &mut self.flights[flight_key];
         flight.judged = true;
         flight.backend.into_iter().for_each(|backend| self.table.succeeded(backend));
+    }
+
+    /// A backend that was not tried yet is left to a connection that is balanced as a whole. A connect that failed has
+    /// asked nothing of anybody, so that one elsewhere adds to no load.
+    pub(super) fn moves_on(&self, flight_key: Key) -> bool {
+        let flight = &self.flights[flight_key];
+        let untried = |id: BackendId| !flight.tried.all().contains(&Some(id));
+        flight.carried.as_ref().is_some_and(|carried| !carried.again)
+            && self.eligible[flight.pool.index()].backends().any(untried)
     }
 
     /// The backend of a tunnel has taken less than the client said.

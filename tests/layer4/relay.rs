@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::thread;
 
 use super::{Server, balancer, connect, logged, rest, said};
+use crate::admin::Admin;
 use crate::support::{Backend, Evenkeel, Port, get, list};
 
 /// Bytes that repeat late, so that a lost or doubled piece is seen.
@@ -147,6 +148,28 @@ fn a_backend_that_refuses_costs_nobody_a_connection() {
         assert_eq!(said(balancer.address), "alive");
     }
     logged(&balancer, &["is out", "connect-failed"]);
+}
+
+#[test]
+fn one_backend_after_the_other_is_tried_without_a_budget_and_the_same_again_within_it() {
+    let (server, dead) = (Server::named("alive"), [Port::reserve(), Port::reserve()]);
+    let [one, other] = dead.each_ref().map(Port::url);
+    let start = |urls: &[&str]| {
+        let flags = ["--mode", "tcp", "--health-check", "none", "--max-fails", "0", "--fail-rate", "0"];
+        let rest = ["--retry-budget", "0", "--retry-delay", "1ms", "--backends", &urls.join(",")];
+        Admin::start(&[&flags[..], &rest].concat())
+    };
+    let denied = |admin: &Admin| admin.json("/api/status")["counts"]["retries_denied"].as_u64();
+    let admin = start(&[&one, &other, &server.url()]);
+    for _ in 0..300 {
+        assert_eq!(said(admin.balancer.address), "alive");
+    }
+    assert_eq!(denied(&admin), Some(0));
+    let admin = start(&[&one, &other]);
+    for _ in 0..50 {
+        assert!(rest(&mut connect(admin.balancer.address)).is_err(), "nobody is there");
+    }
+    assert!(denied(&admin) >= Some(10), "{:?}", denied(&admin));
 }
 
 #[test]
