@@ -25,6 +25,9 @@ pub struct Ready {
     pub writable: bool,
     /// The peer has sent its last byte: a short read is followed by the end, and no event will say so.
     pub ended: bool,
+    /// Urgent data has come, or what a pipe takes for the end: reads stop short at its mark, and a pipe does not get
+    /// beyond it. From then on the connection is read until a read would block.
+    pub urgent: bool,
     /// The connection is broken.
     pub failed: bool,
 }
@@ -35,6 +38,7 @@ impl Ready {
         self.readable |= seen.readable | seen.ended | seen.failed;
         self.writable |= seen.writable;
         self.ended |= seen.ended;
+        self.urgent |= seen.urgent;
         self.failed |= seen.failed;
     }
 }
@@ -54,7 +58,7 @@ pub(super) fn read<S: Transport>(stream: &mut S, ready: &mut Ready, into: &mut [
     match stream.read(into) {
         Ok(0) => Read::Ended,
         Ok(n) => {
-            ready.readable = n == into.len() || ready.ended;
+            ready.readable = n == into.len() || ready.ended || ready.urgent;
             Read::Bytes(n)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

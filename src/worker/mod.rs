@@ -97,7 +97,8 @@ impl Net for Sockets {
     }
 
     fn register(&mut self, stream: &mut TcpStream, token: usize) -> io::Result<()> {
-        self.registry.register(stream, mio::Token(token), Interest::READABLE | Interest::WRITABLE)
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        self.registry.register(stream, mio::Token(token), interest)
     }
 }
 
@@ -236,6 +237,7 @@ impl Worker {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 ended: event.is_read_closed(),
+                urgent: event.is_priority(),
                 // A hang-up alone says that both sides have ended, and what the peer sent last may still wait.
                 failed: event.is_error(),
             };

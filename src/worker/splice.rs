@@ -19,6 +19,7 @@ struct Turn {
     taken: u64,
     /// Bytes given to the receiver.
     given: u64,
+    /// It has, or stands at a mark of urgent data: a read tells.
     sender_ended: bool,
     sender_failed: bool,
     receiver_failed: Option<io::Error>,
@@ -41,7 +42,7 @@ fn turn<S: Transport>(
     if left > 0 && sender_ready.readable {
         let was_empty = pipe.held() == 0;
         match sender.splice_in(pipe, usize::try_from(left).unwrap_or(usize::MAX).min(limits::PIPE)) {
-            Ok(0) => turn.sender_ended = true,
+            Ok(0) => (turn.sender_ended, sender_ready.urgent) = (true, true),
             Ok(n) => turn.taken = n as u64,
             // With bytes in the pipe it may be the pipe that has no room.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sender_ready.readable = !was_empty,
@@ -90,8 +91,17 @@ impl<N: Net> Pump<N> {
     /// be copied for want of a pipe.
     fn through_pipe(&mut self, key: Key, flight_key: Key, up_key: Key, way: Way) -> Option<Turn> {
         let flight = &mut self.flights[flight_key];
+        let urgent = match way {
+            Way::Up => self.downstreams[key].ready.urgent,
+            Way::Down => self.upstreams[up_key].ready.urgent,
+        };
         let (place, rest) = flight.way(way);
+        let rest = if urgent { 0 } else { rest };
         let mut pipe = match place.take() {
+            Some(pipe) if urgent && pipe.held() == 0 => {
+                self.give_pipe(pipe);
+                return None;
+            }
             Some(pipe) => pipe,
             None if rest < limits::SPLICE => return None,
             None => self.take_pipe()?,
@@ -122,19 +132,6 @@ impl<N: Net> Pump<N> {
         Some(turn)
     }
 
-    /// One side of a tunnel has ended, and all that it said has left.
-    fn end_way(&mut self, flight_key: Key, way: Way) -> Flow {
-        let flight = &mut self.flights[flight_key];
-        let pipe = flight.way(way).0.take();
-        // A tunnel may end at any byte.
-        let _ = match way {
-            Way::Up => flight.exchange.request_closed(),
-            Way::Down => flight.exchange.response_closed(&mut Vec::new()),
-        };
-        pipe.into_iter().for_each(|pipe| self.give_pipe(pipe));
-        Flow::Moved
-    }
-
     /// Moves a response body on; `None` when it must be copied for want of a pipe.
     pub(super) fn splice_response(
         &mut self,
@@ -153,10 +150,9 @@ impl<N: Net> Pump<N> {
         // The kernel tells of a reset once; after that the stream looks as if it had ended.
         self.upstreams[up_key].reset |= turn.sender_failed;
         // What is in the pipe still belongs to the client before the failure is dealt with.
-        if turn.held == 0 && (turn.sender_ended || turn.sender_failed) {
-            let whole = exchange.is_tunnel() && turn.sender_ended && !self.upstreams[up_key].reset;
+        if turn.held == 0 && turn.sender_failed {
             let cause = exchange.response_broken();
-            return Some(if whole { self.end_way(flight_key, Way::Down) } else { self.fail(s, key, cause) });
+            return Some(self.fail(s, key, cause));
         }
         if turn.held == 0 && exchange.is_done() {
             return Some(self.finish(key, flight_key));
@@ -193,9 +189,6 @@ impl<N: Net> Pump<N> {
         }
         if let Some(error) = turn.receiver_failed {
             return Some(self.stop_request(flight_key, &error));
-        }
-        if turn.sender_ended && turn.held == 0 {
-            return Some(self.end_way(flight_key, Way::Up));
         }
         if turn.taken == 0 && turn.given == 0 {
             let (from, to) = (self.downstreams[key].ready, self.upstreams[up_key].ready);

@@ -9,6 +9,7 @@ mod postgres;
 mod proxy;
 mod redis;
 mod relay;
+mod urgent;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
