@@ -63,7 +63,7 @@ pub const QUEUE_LENGTH: u32 = 1024;
 /// Longest wait: a person has gone by then.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bound of consistent hashing in percent of the mean: the paper's trade of 1.25.
+/// Bound of consistent hashing in percent of the mean, but for that by a client's address: the paper's trade of 1.25.
 pub const HASH_BOUND: u32 = 125;
 /// More than a hundred times the mean hardly bounds anything.
 pub const HASH_BOUND_MAX: u32 = 10_000;

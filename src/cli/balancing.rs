@@ -66,11 +66,11 @@ fn backends(flags: &Flags, base: Vec<Backend>) -> Result<Vec<Backend>, String> {
 }
 
 fn algorithm(flags: &Flags, base: Algorithm) -> Result<Algorithm, String> {
-    let (by, bound) = match &base {
-        Algorithm::Hash { key, bound } => (key.clone(), *bound),
-        _ => (Key::Uri, Some(limits::HASH_BOUND)),
+    let (by, set) = match &base {
+        Algorithm::Hash { key, bound } => (key.clone(), (*bound != key.bound()).then_some(*bound)),
+        _ => (Key::Uri, None),
     };
-    let hash = |key| Algorithm::Hash { key, bound };
+    let hash = |key: Key| Algorithm::Hash { bound: key.bound(), key };
     let choices = [
         ("round-robin", Algorithm::RoundRobin),
         ("least-connections", Algorithm::LeastConnections),
@@ -92,7 +92,7 @@ fn algorithm(flags: &Flags, base: Algorithm) -> Result<Algorithm, String> {
     match &mut algorithm {
         Algorithm::Hash { key, bound } => {
             *key = hashed.unwrap_or(key.clone());
-            *bound = most.unwrap_or(*bound);
+            *bound = most.or(set).unwrap_or(key.bound());
         }
         _ => needless(
             &[("--hash-bound", most.is_some())],
@@ -179,7 +179,9 @@ mod tests {
             ("two-choices", Algorithm::TwoChoices),
             ("peak-ewma", Algorithm::PeakEwma),
             ("Random", Algorithm::Random),
-            ("ip-hash", hash(Key::Address, bound)),
+            ("ip-hash", hash(Key::Address, None)),
+            ("ip-hash --hash-bound 125", hash(Key::Address, bound)),
+            ("hash --hash-key address", hash(Key::Address, None)),
             ("hash", hash(Key::Uri, bound)),
             ("hash --hash-key uri", hash(Key::Uri, bound)),
             ("hash --hash-key header:X-User", hash(Key::Header("X-User".to_owned()), bound)),
@@ -189,6 +191,10 @@ mod tests {
         ];
         for (line, right) in cases {
             assert_eq!(algorithm(&format!("--algorithm {line}")), right, "{line}");
+        }
+        for (line, bound) in [("", None), ("--hash-bound 125", bound)] {
+            let found = algorithm(&format!("--mode tcp --algorithm hash {line}"));
+            assert_eq!(found, hash(Key::Uri, bound), "{line}");
         }
     }
 

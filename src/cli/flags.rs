@@ -125,7 +125,7 @@ pub(super) struct Flags {
     #[argh(option, arg_name = "KEY")]
     pub(super) hash_key: Option<String>,
     /// most requests in flight of a backend that is chosen by hash, in percent of the mean, over 100; 0: no
-    /// bound (default 125)
+    /// bound (default 0 by address and with --mode tcp, else 125)
     #[argh(option, arg_name = "PERCENT")]
     pub(super) hash_bound: Option<String>,
     /// time over which a backend that returns is brought to its full share; 0: at once (default 0)
@@ -370,7 +370,7 @@ mod tests {
             ("backup", "only while none of those can be".to_owned()),
             ("algorithm", "(default round-robin)".to_owned()),
             ("hash-key", "(default uri)".to_owned()),
-            ("hash-bound", format!("over 100; 0: no bound (default {})", limits::HASH_BOUND)),
+            ("hash-bound", format!("by address and with --mode tcp, else {})", limits::HASH_BOUND)),
             ("slow-start", "0: at once (default 0)".to_owned()),
             ("fail-open", "with every backend down".to_owned()),
             ("health-check", "(default tcp; http with".to_owned()),

@@ -122,12 +122,17 @@ fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Con
         None => base.trust,
     };
     let drain_timeout = value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?;
+    let listeners = listeners(flags, loaded, environment)?;
+    let mut pools = pools(flags, loaded, &timeouts, environment)?;
+    if (flags.mode.is_some() || flags.algorithm.is_some()) && flags.hash_bound.is_none() {
+        super::mode::unbind(&listeners, &mut pools);
+    }
     Ok(Config {
-        listeners: listeners(flags, loaded, environment)?,
+        listeners,
         workers: workers.map_or(base.workers, |workers| workers as usize),
         pin: flags.pin || base.pin,
         busy_poll: flags.busy_poll || base.busy_poll,
-        pools: pools(flags, loaded, &timeouts, environment)?,
+        pools,
         rate_limit: clients::rate_limit(flags, base.rate_limit)?,
         resolve_interval: base.resolve_interval,
         error_pages: base.error_pages,

@@ -128,6 +128,24 @@ pub enum Key {
     Cookie(String),
 }
 
+impl Key {
+    /// The bound of a hash by this key unless one is set. What makes a cache hot is to be spread; a client is to come back to
+    /// where it was, however many others are there.
+    #[must_use]
+    pub fn bound(&self) -> Option<u32> {
+        (*self != Self::Address).then_some(limits::HASH_BOUND)
+    }
+}
+
+impl Algorithm {
+    /// Only listeners of mode tcp lead to it, and nobody set a bound: it goes by the client's address, whatever its key.
+    pub fn unbind(&mut self) {
+        if let Self::Hash { bound, .. } = self {
+            *bound = None;
+        }
+    }
+}
+
 /// Retries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {

@@ -33,6 +33,18 @@ pub struct Ready {
 }
 
 impl Ready {
+    /// What an event says.
+    pub(super) fn of(event: &mio::event::Event) -> Self {
+        Self {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            ended: event.is_read_closed(),
+            urgent: event.is_priority(),
+            // A hang-up alone says that both sides have ended, and what the peer sent last may still wait.
+            failed: event.is_error(),
+        }
+    }
+
     /// Adds what an event says.
     pub(super) fn note(&mut self, seen: Ready) {
         self.readable |= seen.readable | seen.ended | seen.failed;

@@ -233,14 +233,7 @@ impl Worker {
         self.pump.refresh();
         let mut woken = false;
         for event in &self.events {
-            let ready = Ready {
-                readable: event.is_readable(),
-                writable: event.is_writable(),
-                ended: event.is_read_closed(),
-                urgent: event.is_priority(),
-                // A hang-up alone says that both sides have ended, and what the peer sent last may still wait.
-                failed: event.is_error(),
-            };
+            let ready = Ready::of(event);
             match Token::unpack(event.token().0) {
                 Token::Listener(number) => {
                     let mut listeners = self.listeners.iter_mut();

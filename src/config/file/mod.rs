@@ -121,6 +121,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
     if file.pool.has_any() {
         listener::warn_of_unused(&listeners, &pools, &file.pool, notes);
         unseen::warn(&listeners, &file.pool, notes);
+        unseen::unbind(&listeners, &file.pool, &mut pools);
     } else if listeners.iter().all(|listener| listener.pools().next().is_none()) {
         pools.clear();
     }

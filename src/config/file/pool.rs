@@ -151,10 +151,15 @@ fn algorithm(pool: &model::Pool, notes: &Notes) -> Algorithm {
     if known && !matches!(pool.algorithm.get(), Some(model::Algorithm::Hash)) && pool.hash_key.is_there() {
         notes.error(pool.hash_key.key(), "hash_key goes with algorithm = \"hash\" only".to_owned());
     }
-    let bound = match pool.hash_bound.or(limits::HASH_BOUND) {
-        0 => None,
-        bound if bound > 100 => Some(bound),
-        bound => {
+    let key = match pool.algorithm.get() {
+        Some(model::Algorithm::IpHash) => Key::Address,
+        _ => pool.hash_key.or(Key::Uri),
+    };
+    let bound = match pool.hash_bound.read() {
+        None => key.bound(),
+        Some(0) => None,
+        Some(bound) if bound > 100 => Some(bound),
+        Some(bound) => {
             let message =
                 format!("hash_bound {bound}: must be above 100, in percent of the mean, or 0 for no bound");
             notes.error(pool.hash_bound.span(), message);
@@ -167,8 +172,7 @@ fn algorithm(pool: &model::Pool, notes: &Notes) -> Algorithm {
         Some(model::Algorithm::TwoChoices) => Algorithm::TwoChoices,
         Some(model::Algorithm::PeakEwma) => Algorithm::PeakEwma,
         Some(model::Algorithm::Random) => Algorithm::Random,
-        Some(model::Algorithm::IpHash) => Algorithm::Hash { key: Key::Address, bound },
-        Some(model::Algorithm::Hash) => Algorithm::Hash { key: pool.hash_key.or(Key::Uri), bound },
+        Some(model::Algorithm::IpHash | model::Algorithm::Hash) => Algorithm::Hash { key, bound },
     }
 }
 
