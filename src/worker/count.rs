@@ -6,11 +6,19 @@ use super::generation::Place;
 use super::pump::Pump;
 use crate::exchange::Cause;
 use crate::histogram::Timed;
-use crate::id::BackendId;
+use crate::id::{BackendId, PoolId};
 use crate::slab::Key;
 use crate::stats::Counter;
 use crate::stats::traffic::{Counted, Traffic};
 use crate::transport::Net;
+
+/// Whose an answer of our own is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose {
+    pub(super) place: Place,
+    /// The one that was chosen, if it came to that.
+    pub(super) pool: Option<PoolId>,
+}
 
 impl<N: Net> Pump<N> {
     fn listener(&self, key: Key) -> Option<&Traffic> {
@@ -109,6 +117,13 @@ impl<N: Net> Pump<N> {
         self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).came_in(bytes));
     }
 
+    /// Bytes of a request that took this line, and gets no exchange.
+    pub(super) fn count_taken_at(&self, place: Place, bytes: usize) {
+        if let (true, Some(route)) = (self.settings.measured, self.route(place)) {
+            route.by(self.worker).came_in(bytes as u64);
+        }
+    }
+
     /// Bytes were taken by the client.
     pub(super) fn count_out(&mut self, key: Key, bytes: u64) {
         self.note_sent(key, bytes);
@@ -120,6 +135,23 @@ impl<N: Net> Pump<N> {
             self.table.pool(flight.pool).tally(self.worker).went_out(bytes);
             self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).went_out(bytes));
         }
+    }
+
+    /// What still waits for the client of an exchange that is about to end is sent, if the client takes it.
+    pub(super) fn count_left(&self, key: Key, flight: Key) {
+        if let Some(output) = &self.downstreams[key].output {
+            let (flight, bytes) = (&self.flights[flight], output.filled().len() as u64);
+            self.count_sent(&Whose { place: flight.place, pool: Some(flight.pool) }, bytes);
+        }
+    }
+
+    /// Bytes go to the client that belong to no exchange any more, or never did.
+    pub(super) fn count_sent(&self, whose: &Whose, bytes: u64) {
+        if !self.settings.measured {
+            return;
+        }
+        whose.pool.into_iter().for_each(|pool| self.table.pool(pool).tally(self.worker).went_out(bytes));
+        self.route(whose.place).into_iter().for_each(|route| route.by(self.worker).went_out(bytes));
     }
 
     /// Bytes were taken by the backend, or came from it.

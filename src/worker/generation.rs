@@ -65,6 +65,14 @@ impl<N: Net> Pump<N> {
         routes.get(place.line as usize).map(|route| &**route)
     }
 
+    /// Until it is left once more, the settings of an exchange that is about to end stay.
+    pub(super) fn stay_in_generation(&mut self, place: Place) {
+        self.past
+            .iter_mut()
+            .filter(|past| past.generation == place.generation)
+            .for_each(|past| past.flights += 1);
+    }
+
     /// An exchange is over; settings that it was the last to use go with it.
     pub(super) fn leave_generation(&mut self, place: Place) {
         if place.generation == self.generation {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Phase;
+use super::count::Whose;
+use super::generation::Place;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::balance::tally::METHODS;
@@ -53,7 +55,7 @@ impl<N: Net> Pump<N> {
         let down = &mut self.downstreams[key];
         let Some(flight_key) = down.flight.take() else {
             self.count_reply(key, None, OTHER, status);
-            return self.send_reply(s, key, &reply, to_head, Connection::Close, true);
+            return self.send_reply(s, key, &reply, (to_head, Connection::Close, true), None);
         };
         self.count_reply(key, Some(flight_key), OTHER, status);
         self.count_total(flight_key);
@@ -63,8 +65,13 @@ impl<N: Net> Pump<N> {
         let last = unread || self.draining || self.was_last_request(key) || cause == Cause::Shortage;
         let connection =
             if last { Connection::Close } else { self.flights[flight_key].exchange.connection() };
+        let flight = &self.flights[flight_key];
+        let whose = Whose { place: flight.place, pool: Some(flight.pool) };
+        self.stay_in_generation(whose.place);
         self.end_flight(flight_key, false);
-        self.send_reply(s, key, &reply, to_head, connection, unread)
+        let flow = self.send_reply(s, key, &reply, (to_head, connection, unread), Some(whose));
+        self.leave_generation(whose.place);
+        flow
     }
 
     /// A client has brought more requests than it may.
@@ -78,14 +85,15 @@ impl<N: Net> Pump<N> {
     ) -> Flow {
         let cause = Cause::RateLimited;
         self.count_failure(key, cause);
-        self.count_limited(self.place(key, line), Some(method), cause);
+        let place = self.place(key, line);
+        self.count_limited(place, Some(method), cause);
         self.log_failure(key, cause, format_args!("answered with 429"));
         // Whole seconds (RFC 9110 section 10.2.3): whoever waits that long is not refused again.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
         let fields = self.error_fields(&format!("Retry-After: {seconds}\r\n"), cause).into_owned();
         let (body, content_type) = self.error_body(429, cause);
         let reply = Reply { status: 429, content_type: &content_type, fields: &fields, body: &body };
-        self.reply(s, key, &reply, (exchange, method))
+        self.reply(s, key, &reply, (exchange, method), place)
     }
 
     /// Answers a request that has no exchange in flight.
@@ -95,12 +103,14 @@ impl<N: Net> Pump<N> {
         key: Key,
         reply: &Reply<'_>,
         (exchange, method): (&Exchange, u8),
+        place: Place,
     ) -> Flow {
         let unread = exchange.request_unread();
         let last = unread || self.draining || self.was_last_request(key);
         let connection = if last { Connection::Close } else { exchange.connection() };
         self.count_reply(key, None, method, reply.status);
-        self.send_reply(s, key, reply, exchange.to_head(), connection, unread)
+        let whose = Whose { place, pool: None };
+        self.send_reply(s, key, reply, (exchange.to_head(), connection, unread), Some(whose))
     }
 
     /// The connection has had as many requests as it may have.
@@ -109,18 +119,18 @@ impl<N: Net> Pump<N> {
         most.is_some_and(|most| self.downstreams[key].requests >= most) || self.is_left_behind(key)
     }
 
-    pub(super) fn send_reply(
+    fn send_reply(
         &mut self,
         scratch: &mut Scratch,
         key: Key,
         reply: &Reply<'_>,
-        to_head: bool,
-        connection: Connection,
-        linger: bool,
+        (to_head, connection, linger): (bool, Connection, bool),
+        whose: Option<Whose>,
     ) -> Flow {
         scratch.outbox.clear();
         reply.write(to_head, connection, &mut scratch.outbox);
         let down = &mut self.downstreams[key];
+        let waited = down.output.as_ref().map_or(0, |output| output.filled().len());
         // What waited before it (an interim response) leaves first.
         if let Some(output) = down.output.take() {
             let mut both = output.filled().to_vec();
@@ -130,6 +140,7 @@ impl<N: Net> Pump<N> {
         } else if self.send_down(key, &scratch.outbox) == Flow::Over {
             return Flow::Over;
         }
+        whose.iter().for_each(|whose| self.count_sent(whose, (waited + scratch.outbox.len()) as u64));
         self.end_line(key);
         let down = &mut self.downstreams[key];
         if connection == Connection::Close {
@@ -193,22 +204,23 @@ impl<N: Net> Pump<N> {
                 body: fixed.body.as_bytes(),
             },
             (Local::Line, _) => {
-                return self.reply_nobody(scratch, key, (exchange, method));
+                return self.reply_nobody(scratch, key, (exchange, method), line);
             }
         };
-        self.count_route(self.place(key, line), method, reply.status);
-        self.reply(scratch, key, &reply, (exchange, method))
+        let place = self.place(key, line);
+        self.count_route(place, method, reply.status);
+        self.reply(scratch, key, &reply, (exchange, method), place)
     }
 
     /// No route means this request.
-    fn reply_nobody(&mut self, s: &mut Scratch, key: Key, asked: (&Exchange, u8)) -> Flow {
+    fn reply_nobody(&mut self, s: &mut Scratch, key: Key, asked: (&Exchange, u8), line: usize) -> Flow {
         let cause = Cause::NoRoute;
         self.count_failure(key, cause);
         self.log_failure(key, cause, format_args!("answered with 404"));
         let (body, content_type) = self.error_body(404, cause);
         let fields = self.error_fields("", cause);
         let reply = Reply { status: 404, content_type: &content_type, fields: &fields, body: &body };
-        self.reply(s, key, &reply, asked)
+        self.reply(s, key, &reply, asked, self.place(key, line))
     }
 
     /// The fields of an error reply, with its cause among them where that is asked for.

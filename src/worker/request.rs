@@ -113,10 +113,12 @@ impl<N: Net> Pump<N> {
         self.note_request(key, &scratch.input()[start..end], exchange.id());
         self.note_route(key, line);
         if let Some(wait) = refused {
+            self.count_taken_at(self.place(key, line), took.consumed);
             return self.reply_limited(scratch, key, (&exchange, found.method), line, wait);
         }
         let Some(pool) = pool else {
             let asked = (&exchange, found.method);
+            self.count_taken_at(self.place(key, line), took.consumed);
             return self.reply_locally(scratch, key, asked, line, local.unwrap_or(Local::Line));
         };
         let flight = self.insert_flight(key, exchange, line, pool, found);

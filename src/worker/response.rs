@@ -188,6 +188,7 @@ impl<N: Net> Pump<N> {
             self.stats.add(Counter::RequestsSpent, 1);
         }
         self.count_total(flight_key);
+        self.count_left(key, flight_key);
         self.settle(flight_key, self.outcome(flight_key));
         self.end_flight(flight_key, keep_upstream);
         self.end_line(key);

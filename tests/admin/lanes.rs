@@ -125,3 +125,77 @@ fn counts_follow_the_name_and_what_is_open_stays_with_the_address() {
     assert_eq!((counts("c"), counts("d")), ((0.0, 0.0), (5.0, 5.0)));
     assert_eq!(admin.json("/api/status")["listeners"][1]["address"], third.address.to_string());
 }
+
+#[test]
+fn answers_of_our_own_count_with_their_bytes_at_the_route_and_where_one_was_chosen_at_the_pool() {
+    let (backend, dead) = (Backend::named("a"), Port::reserve());
+    let route = |name: &str, does: &str| {
+        format!("[[listener.route]]\nname = \"{name}\"\npath_prefix = \"/{name}\"\n{does}\n")
+    };
+    let file = format!(
+        "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\npool = \"alive\"\n{}{}{}{}{}\
+         [[pool]]\nname = \"dead\"\n[[pool.backend]]\nurl = \"{}\"\n\
+         [[pool]]\nname = \"alive\"\n[[pool.backend]]\nurl = \"{}\"\n",
+        route("away", "redirect = { location = \"https://a.example/\" }"),
+        route("said", "respond = { status = 410, body = \"gone\" }"),
+        route("dead", "pool = \"dead\""),
+        route("once", "pool = \"alive\"\nrate_limit = { requests = 1, per = \"1h\", burst = 1 }"),
+        route("live", "pool = \"alive\""),
+        dead.address,
+        backend.url(),
+    );
+    let admin = Admin::start_with_file(&file);
+    let mut client = Client::connect(admin.balancer.address);
+    for (path, status) in [("away", 308), ("said", 410), ("once", 200), ("once", 429), ("live", 200)] {
+        assert_eq!(client.get(&format!("/{path}")).expect("a response").status, status, "{path}");
+    }
+    assert_eq!(client.post("/dead", "hello").expect("a response").status, 503);
+    assert_eq!(client.post("/live", "hello").expect("a response").status, 200);
+    let found = scrape(&admin);
+    let of = |name: &str, labels: &str| found[&format!("evenkeel_{name}_bytes_total{{{labels}}}")];
+    let route =
+        |name: &str, way: &str| of(&format!("route_{way}"), &format!("listener=\"web\",route=\"{name}\""));
+    for way in ["sent", "received"] {
+        let routes = ["away", "said", "dead", "once", "live"].map(|name| route(name, way));
+        assert!(routes.iter().all(|&bytes| bytes > 20.0), "{way} {routes:?}");
+        let listener = of(&format!("listener_{way}"), "listener=\"web\"");
+        assert_eq!(routes.iter().sum::<f64>(), listener, "{way} {routes:?}");
+        assert_eq!(sum(&found, &format!("evenkeel_worker_{way}_bytes_total")), listener);
+        assert_eq!(of(&format!("pool_{way}"), "pool=\"dead\""), route("dead", way));
+        let alive = of(&format!("pool_{way}"), "pool=\"alive\"");
+        assert!(alive > route("live", way) && alive < route("live", way) + route("once", way));
+    }
+    // What took no route is the listener's alone.
+    assert_eq!(client.get("/nowhere").expect("a response").status, 200);
+    let after = scrape(&admin);
+    assert!(
+        after["evenkeel_listener_sent_bytes_total{listener=\"web\"}"]
+            > of("listener_sent", "listener=\"web\"")
+    );
+    let name = "evenkeel_route_sent_bytes_total";
+    assert_eq!(sum(&after, name), sum(&found, name));
+}
+
+/// As with pipelined requests: the last bytes of an answer wait until the client reads.
+#[test]
+fn what_a_slow_client_takes_after_the_end_of_the_exchange_counts_at_its_route_and_pool() {
+    const REQUESTS: usize = 2_000;
+    let backend = Backend::start(|_, reply| reply.ok(&"x".repeat(10_000)));
+    let admin = Admin::start_with_file(&routed("web", &backend, &backend.url()));
+    let mut client = Client::connect(admin.balancer.address);
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REQUESTS)).expect("send");
+    let answered = || sum(&scrape(&admin), "evenkeel_route_requests_total");
+    let stands_still = || {
+        let now = answered();
+        now > 0.0 && (0..5).all(|_| answered() == now)
+    };
+    eventually(SOON, "it waits for the client", stands_still);
+    assert!(answered() < REQUESTS as f64);
+    for _ in 0..REQUESTS {
+        assert_eq!(client.response("GET").expect("a response").body.bytes.len(), 10_000);
+    }
+    let found = scrape(&admin);
+    let listener = found["evenkeel_listener_sent_bytes_total{listener=\"web\"}"];
+    assert_eq!(found["evenkeel_route_sent_bytes_total{listener=\"web\",route=\"slow\"}"], listener);
+    assert_eq!(found["evenkeel_pool_sent_bytes_total{pool=\"slow\"}"], listener);
+}
