@@ -32,10 +32,19 @@ pub(super) struct Sample {
 #[derive(Clone, Debug)]
 pub(super) struct WorkerSample {
     pub(super) requests: u64,
+    /// Connections balanced as a whole.
+    tunnels: u64,
     pub(super) failures: u64,
     pub(super) ticks: Times,
     /// Seconds of processor time that its thread has used.
     pub(super) cpu: Option<f64>,
+}
+
+impl WorkerSample {
+    /// What was balanced: requests, and connections as a whole.
+    pub(super) fn balanced(&self) -> u64 {
+        self.requests + self.tunnels
+    }
 }
 
 impl Sample {
@@ -43,6 +52,7 @@ impl Sample {
         let table = (sources.table)();
         let worker = |block: &Arc<crate::stats::Block>| WorkerSample {
             requests: block.get(Counter::Requests),
+            tunnels: block.get(Counter::Tunnels),
             failures: block.get(Counter::Failures),
             ticks: Times::of(std::iter::once(block.ticks())),
             cpu: block.thread().map_or(Some(0.0), thread_seconds),
@@ -83,7 +93,7 @@ impl Sample {
 pub(super) struct Point {
     /// Unix time in seconds.
     time: f64,
-    /// Requests a second.
+    /// Requests a second, and connections balanced as a whole.
     requests: f64,
     /// Exchanges a second that ended other than well.
     failures: f64,
@@ -176,7 +186,7 @@ fn point(last: &Sample, sample: &Sample, connections: u32) -> Point {
     let quantile = |share| times.quantile(share).map(|us| rounded(us / 1e3));
     Point {
         time: rounded(unix()),
-        requests: rounded(rate(|worker| worker.requests)),
+        requests: rounded(rate(WorkerSample::balanced)),
         failures: rounded(rate(|worker| worker.failures)),
         connections,
         p50_ms: quantile(0.5),

@@ -9,7 +9,7 @@ use super::history::{Point, Sample, rounded, unix};
 use super::server::Site;
 use super::{metrics, readiness};
 use crate::balance::circuit::State;
-use crate::balance::tally::{CLASSES, Sum};
+use crate::balance::tally::{CLASSES, PoolTally, Sum};
 use crate::balance::{Backend, Pool, Reason, Table};
 use crate::config::{Algorithm, Key};
 use crate::exchange::cause::CODES;
@@ -18,7 +18,7 @@ use crate::id::BackendId;
 use crate::stats::Counter;
 use crate::stats::traffic::Counted;
 
-/// What `GET /api/status` answers. Rates, shares and quantiles are those of the last `window_seconds`; counts are
+/// What `GET /api/status` answers. `requests_per_second` is that of requests and connections balanced as a whole. Rates, shares and quantiles are those of the last `window_seconds`; counts are
 /// since the start; times are Unix times in seconds.
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -65,6 +65,8 @@ struct Listener {
     name: String,
     address: String,
     accepted: u64,
+    /// Balanced as a whole.
+    tunnels: u64,
     /// Open at present.
     connections: u64,
     in_flight: u64,
@@ -100,6 +102,8 @@ struct PoolReport {
     budget: Budget,
     requests_per_second: f64,
     latency: Option<Latency>,
+    /// Connections that it had as a whole.
+    tunnels: u64,
     backends: Vec<BackendReport>,
 }
 
@@ -240,6 +244,7 @@ fn listener_report(listener: &Counted) -> Listener {
         name: listener.name().to_owned(),
         address: listener.address().to_owned(),
         accepted: sum.connections,
+        tunnels: sum.tunnels,
         connections: sum.open,
         in_flight: sum.in_flight,
         bytes_in: sum.bytes_in,
@@ -269,7 +274,7 @@ fn workers(site: &Site, view: &View<'_>) -> Vec<Worker> {
             requests: present.requests,
             failures: present.failures,
             requests_per_second: rounded(
-                present.requests.saturating_sub(earlier.requests) as f64 / view.seconds,
+                present.balanced().saturating_sub(earlier.balanced()) as f64 / view.seconds,
             ),
             busy_percent: rounded((ticks.sum_us as f64 / 1e4 / view.seconds).min(100.0)),
             cpu_percent: present
@@ -303,6 +308,7 @@ fn pool_report(view: &View<'_>, pool: &Pool) -> PoolReport {
         },
         requests_per_second: rounded(sent as f64 / view.seconds),
         latency: latency(&times),
+        tunnels: pool.tallies().iter().map(PoolTally::tunnels).sum(),
         backends: members.map(|(index, &id)| backend_report(view, index, id, sent)).collect(),
     }
 }

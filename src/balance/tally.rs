@@ -206,6 +206,7 @@ pub struct PoolTally {
     causes: Causes,
     retries: AtomicU64,
     retries_denied: AtomicU64,
+    tunnels: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     /// From a request's head to its place at a backend, of those that had to wait.
@@ -244,6 +245,11 @@ impl PoolTally {
         add(&self.retries, 1);
     }
 
+    /// Counts a connection that is balanced as a whole.
+    pub fn tunnel(&self) {
+        add(&self.tunnels, 1);
+    }
+
     /// Counts a retry that the budget did not allow.
     pub fn retry_denied(&self) {
         add(&self.retries_denied, 1);
@@ -272,6 +278,11 @@ impl PoolTally {
     /// Retries, and retries that the budget did not allow.
     pub fn retries(&self) -> (u64, u64) {
         (self.retries.load(Relaxed), self.retries_denied.load(Relaxed))
+    }
+
+    /// Connections balanced as a whole.
+    pub fn tunnels(&self) -> u64 {
+        self.tunnels.load(Relaxed)
     }
 
     /// Bytes that clients sent, and bytes sent to them.

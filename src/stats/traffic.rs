@@ -16,6 +16,7 @@ pub struct Traffic {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     connections: AtomicU64,
+    tunnels: AtomicU64,
     retries: AtomicU64,
     causes: [AtomicU64; CODES.len()],
     total: Histogram,
@@ -25,6 +26,11 @@ impl Traffic {
     /// Counts a connection accepted. Only the owning worker may call it, as all that count.
     pub fn connection(&self) {
         add(&self.connections, 1);
+    }
+
+    /// Counts a connection that is balanced as a whole.
+    pub fn tunnel(&self) {
+        add(&self.tunnels, 1);
     }
 
     /// Counts the time from a request's head to the last byte of its answer.
@@ -99,6 +105,8 @@ fn add(count: &AtomicU64, n: u64) {
 pub struct Sum {
     /// Connections accepted.
     pub connections: u64,
+    /// Connections balanced as a whole.
+    pub tunnels: u64,
     /// Answers by method and class.
     pub answers: [[u64; CLASSES.len()]; METHODS.len()],
     /// Bytes that clients sent.
@@ -209,6 +217,7 @@ impl Counted {
         }
         for traffic in &*self.by_worker {
             sum.connections += traffic.connections.load(Relaxed);
+            sum.tunnels += traffic.tunnels.load(Relaxed);
             sum.retries += traffic.retries.load(Relaxed);
             let answers = sum.answers.iter_mut().flatten().zip(traffic.answers.iter().flatten());
             answers.for_each(|(sum, count)| *sum += count.load(Relaxed));

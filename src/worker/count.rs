@@ -81,6 +81,17 @@ impl<N: Net> Pump<N> {
         }
     }
 
+    /// A connection is balanced as a whole from now on, under this exchange.
+    pub(super) fn count_tunnel(&self, flight: Key) {
+        self.stats.add(Counter::Tunnels, 1);
+        let flight = &self.flights[flight];
+        if let Some(listener) = self.listener_of(flight.place) {
+            listener.by(self.worker).tunnel();
+            self.table.pool(flight.pool).tally(self.worker).tunnel();
+            self.route(flight.place).into_iter().for_each(|route| route.by(self.worker).tunnel());
+        }
+    }
+
     /// An exchange is over, however it ended.
     pub(super) fn count_landing(&self, place: Place) {
         self.stats.sub(Counter::Flights);

@@ -116,7 +116,7 @@ impl<N: Net> Pump<N> {
         let hash = share.wanted.hash.as_ref().map(|_| hash::hash_address(peer));
         let (pool, found) = (share.pool, Found { hash, ..Found::default() });
         let flight_key = self.insert_flight(key, Exchange::tunnel(), at, pool, found);
-        self.stats.add(Counter::Tunnels, 1);
+        self.count_tunnel(flight_key);
         self.flights[flight_key].carried = Some(Box::new(Carried::new(peer, self.now)));
         let down = &mut self.downstreams[key];
         (down.phase, down.flight) = (Phase::Flight, Some(flight_key));

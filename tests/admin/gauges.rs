@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::metrics::{Samples, scrape};
 use super::{Admin, gated};
 use crate::layer4::Server;
+use crate::layer4::names::hello;
 use crate::support::{Backend, Client, Port, SOON, eventually, get};
 
 /// Waits until a sample has a value.
@@ -164,6 +165,48 @@ fn tunnels_are_told_with_how_long_they_lasted() {
     wait(&admin, &worker("tunnel_seconds_count"), 1.0);
     let lasted = scrape(&admin)[&worker("tunnel_seconds_sum")];
     assert!((0.06..60.0).contains(&lasted), "{lasted}");
+}
+
+#[test]
+fn each_tunnel_counts_once_at_its_listener_route_and_pool_and_in_the_rates() {
+    let server = Server::echo();
+    let file = format!(
+        "[[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\npool = \"rest\"\n\
+         [[listener.route]]\nname = \"own\"\nsni = [\"a.example\"]\npool = \"own\"\n\
+         [[pool]]\nname = \"own\"\n[[pool.backend]]\nurl = \"{0}\"\n\
+         [[pool]]\nname = \"rest\"\n[[pool.backend]]\nurl = \"{0}\"\n",
+        server.url()
+    );
+    let admin = Admin::start_with_file(&file);
+    let carried = |name: &[u8]| {
+        let (mut client, hello) = (Client::connect(admin.balancer.address), hello(name));
+        client.send(&hello).expect("send");
+        client.expect_bytes(&hello);
+    };
+    (0..3).for_each(|_| carried(b"a.example"));
+    (0..2).for_each(|_| carried(b"b.example"));
+    let found = scrape(&admin);
+    for (of, count) in [
+        ("listener_tunnels_total{listener=\"tls\"}", 5.0),
+        ("route_tunnels_total{listener=\"tls\",route=\"own\"}", 3.0),
+        ("pool_tunnels_total{pool=\"own\"}", 3.0),
+        ("pool_tunnels_total{pool=\"rest\"}", 2.0),
+    ] {
+        assert_eq!(found[&format!("evenkeel_{of}")], count, "{of}");
+    }
+    assert_eq!(sum(&found, "evenkeel_worker_requests_total"), 0.0);
+    let status = admin.json("/api/status");
+    assert_eq!((&status["listeners"][0]["tunnels"], &status["pools"][0]["tunnels"]), (&5.into(), &3.into()));
+    let rate = |told: &serde_json::Value| told["requests_per_second"].as_f64().expect("a rate");
+    let workers: f64 = status["workers"].as_array().expect("workers").iter().map(rate).sum();
+    let pools: f64 = status["pools"].as_array().expect("pools").iter().map(rate).sum();
+    assert!(rate(&status) > 0.0 && (rate(&status) - workers).abs() < 0.01, "{status}");
+    assert!((rate(&status) - pools).abs() < 0.01, "each once: {status}");
+    eventually(SOON, "a point with connections", || {
+        carried(b"a.example");
+        let points = admin.json("/api/history");
+        points.as_array().expect("points").iter().any(|point| point["requests"].as_f64() > Some(0.0))
+    });
 }
 
 #[test]

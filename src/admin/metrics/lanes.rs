@@ -32,12 +32,13 @@ fn counts(text: &mut Text, all: &[Seen], counts: &[Count]) {
     }
 }
 
-const LISTENER: [Count; 6] = {
+const LISTENER: [Count; 7] = {
     use Kind::{Counter as C, Gauge as G};
     [
         (family("evenkeel_listener_connections", C, "Client connections accepted."), |sum| sum.connections),
         (family("evenkeel_listener_open_connections", G, "Client connections open."), |sum| sum.open),
         (family("evenkeel_listener_in_flight", G, "Exchanges in flight."), |sum| sum.in_flight),
+        (family("evenkeel_listener_tunnels", C, "Connections balanced as a whole."), |sum| sum.tunnels),
         (family("evenkeel_listener_retries", C, "Requests sent again."), |sum| sum.retries),
         (in_unit("evenkeel_listener_received_bytes", C, "bytes", "Bytes that clients sent."), |sum| {
             sum.bytes_in
@@ -81,10 +82,11 @@ fn total(text: &mut Text, all: &[Seen], name: &'static str) {
     each(text, all, &total, |samples, seen| samples.histogram(&seen.labels, &seen.sum.total));
 }
 
-const ROUTE: [Count; 4] = {
+const ROUTE: [Count; 5] = {
     use Kind::{Counter as C, Gauge as G};
     [
         (family("evenkeel_route_in_flight", G, "Exchanges in flight."), |sum| sum.in_flight),
+        (family("evenkeel_route_tunnels", C, "Connections balanced as a whole."), |sum| sum.tunnels),
         (family("evenkeel_route_retries", C, "Requests sent again."), |sum| sum.retries),
         (in_unit("evenkeel_route_received_bytes", C, "bytes", "Bytes that clients sent."), |sum| {
             sum.bytes_in

@@ -39,7 +39,11 @@ pub(super) fn pools(text: &mut Text, sources: &Sources, table: &Table) {
             samples.add_by(name, "cause", code, sum(pool, &|tally| tally.failures(i)));
         }
     });
-    let counts: [PoolCount; 4] = [
+    let counts: [PoolCount; 5] = [
+        (
+            family("evenkeel_pool_tunnels", Kind::Counter, "Connections balanced as a whole."),
+            PoolTally::tunnels,
+        ),
         (family("evenkeel_pool_retries", Kind::Counter, "Requests sent again."), |tally| tally.retries().0),
         (
             family("evenkeel_pool_retries_denied", Kind::Counter, "Retries that the budget did not allow."),

@@ -127,16 +127,27 @@ function draw(status) {
   const failures = points.at(-1)?.failures ?? 0;
   set($("failures"), rate(failures));
   $("failures").parentNode.className = failures > 0 ? "some" : "";
+  const { requests, tunnels } = status.counts;
+  unit = tunnels ? (requests ? UNITS.both : UNITS.tunnels) : UNITS.requests;
   drawCharts();
   drawWorkers(workers);
   drawErrors(status.errors);
   drawPools(status.pools);
+  for (const name of ["unit", "short"]) document.querySelectorAll(`[data-${name}]`).forEach((node) => set(node, unit[name] + node.dataset[name]));
 }
+
+/* What rates count: requests, connections that are balanced as a whole, or both. */
+const UNITS = {
+  requests: { unit: "Requests", short: "Requests" },
+  tunnels: { unit: "TCP connections", short: "TCP" },
+  both: { unit: "Requests and TCP connections", short: "Requests + TCP" },
+};
+let unit = UNITS.requests;
 
 /* Lines over time, drawn by hand. Where a pointer rests, the legend says what was then. */
 const CHARTS = [
-  { id: "rates", lines: [["requests", "requests"], ["failures", "failed"]], label: rate, what: "requests per second" },
-  { id: "latencies", lines: [["p50_ms", "p50"], ["p90_ms", "p90"], ["p99_ms", "p99"]], label: time, what: "latency" },
+  { id: "rates", lines: [["requests", "requests"], ["failures", "failed"]], label: rate, what: () => `${unit.unit} per second` },
+  { id: "latencies", lines: [["p50_ms", "p50"], ["p90_ms", "p90"], ["p99_ms", "p99"]], label: time, what: () => "Latency" },
 ];
 let pointed = null;
 
@@ -174,7 +185,7 @@ function chart({ id, lines, label, what }) {
   // Only numbers and words of ours are in it.
   svg.innerHTML = parts.join("");
   const last = points.at(-1);
-  svg.setAttribute("aria-label", `${what} of the last ${span(shown)}; now ${lines.map(([name]) => `${name.replace("_ms", "")} ${label(last?.[name] ?? 0)}`).join(", ")}`);
+  svg.setAttribute("aria-label", `${what()} of the last ${span(shown)}; now ${lines.map(([name]) => `${name.replace("_ms", "")} ${label(last?.[name] ?? 0)}`).join(", ")}`);
 }
 
 /* The points that have such a value, in runs without a gap. */
@@ -284,7 +295,7 @@ function drawPools(pools) {
     const facts = [
       pool.algorithm,
       `${pool.eligible} of ${pool.backends.length} eligible`,
-      `${rate(pool.requests_per_second)} requests/s`,
+      `${rate(pool.requests_per_second)} ${unit.unit.replace(/^R/, "r")}/s`,
       `median ${time(pool.latency?.p50_ms)}, 99 % ${time(pool.latency?.p99_ms)}`,
       `queue ${pool.queue.length} of ${pool.queue.limit}`,
       `${whole(pool.budget.retries_left)} retries left`,
@@ -300,7 +311,7 @@ function drawPools(pools) {
 const HEADS = ["Backend", "State", "Share", "Requests/s", "In flight", "Failures", "First byte", "Weight", "Actions"];
 
 function poolSection(name) {
-  const heads = HEADS.map((head) => element("th", { scope: "col", ...(head === "State" && { class: "left" }) }, head));
+  const heads = HEADS.map((head) => element("th", { scope: "col", ...(head === "State" && { class: "left" }), ...(head === "Requests/s" && { "data-short": "/s" }) }, head));
   return element("section", { "data-pool": name, "aria-label": `Pool ${name}` },
     element("h2", {}, `Pool ${name}`), element("p", { class: "facts" }),
     element("table", { class: "backends" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody")),
@@ -356,6 +367,7 @@ function drawBackend(row, backend, pool) {
   label(share, backend.share_percent === null ? "–" : `${backend.share_percent.toFixed(1)} %`);
   bar(share, backend.share_percent);
   set(requests, rate(backend.requests_per_second));
+  requests.dataset.label = `${unit.short}/s`;
   set(flights, whole(backend.in_flight));
   set(failures, whole(backend.failures));
   set(first, time(backend.first_byte_mean_ms));
