@@ -1,5 +1,6 @@
 //! Counters, one block a worker: one writer each, added up by whoever asks.
 
+pub mod reloads;
 pub mod traffic;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};

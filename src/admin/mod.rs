@@ -26,6 +26,7 @@ use std::time::Instant;
 use crate::access::Losses;
 use crate::balance::Table;
 use crate::stats::Block;
+use crate::stats::reloads::Reloads;
 use crate::stats::traffic::Counted;
 
 pub use server::{Thread, serve};
@@ -47,6 +48,8 @@ pub struct Sources {
     pub routes: Box<dyn Fn() -> Vec<Arc<Counted>> + Send + Sync>,
     /// Each worker's counters.
     pub workers: Vec<Arc<Block>>,
+    /// What became of reloads.
+    pub reloads: Arc<Reloads>,
     /// Lines of the access log that were lost.
     pub losses: Arc<Losses>,
     /// Client connections that each worker has open.

@@ -47,6 +47,16 @@ struct Process {
     /// Why it is not ready.
     reasons: Vec<String>,
     draining: bool,
+    reloads: Reloads,
+}
+
+#[derive(Serialize)]
+struct Reloads {
+    ok: u64,
+    failed: u64,
+    last_successful: bool,
+    /// Of the last one that succeeded, or of the start.
+    last: f64,
 }
 
 /// Quantiles of the time from a request's head to the last byte of its answer.
@@ -196,6 +206,12 @@ pub(super) fn report(site: &Site) -> Report {
             ready: reasons.is_empty(),
             reasons,
             draining: (sources.draining)(),
+            reloads: Reloads {
+                ok: sources.reloads.ok(),
+                failed: sources.reloads.failed(),
+                last_successful: sources.reloads.last_successful(),
+                last: sources.reloads.at(),
+            },
         },
         requests_per_second: rounded(workers.iter().map(|worker| worker.requests_per_second).sum()),
         latency: latency(&view.present.times_since(&view.earlier)),

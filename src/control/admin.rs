@@ -15,6 +15,7 @@ use crate::balance::Table;
 use crate::error::StartError;
 use crate::limits;
 use crate::stats::Block;
+use crate::stats::reloads::Reloads;
 use crate::worker::Crew;
 
 /// What the admin listener tells of.
@@ -23,6 +24,7 @@ pub(super) struct AdminParts {
     pub(super) table: Arc<RwLock<Arc<Table>>>,
     pub(super) crew: Arc<Crew>,
     pub(super) stats: Vec<Arc<Block>>,
+    pub(super) reloads: Arc<Reloads>,
     pub(super) losses: Arc<access::Losses>,
     pub(super) listeners: Told,
     pub(super) routes: Told,
@@ -42,7 +44,7 @@ pub(super) fn serve_admin(
     began: Instant,
 ) -> Result<admin::Thread, StartError> {
     let Orders { events, asks, draining } = orders;
-    let AdminParts { token, table, crew, stats, losses, listeners, routes } = parts;
+    let AdminParts { token, table, crew, stats, reloads, losses, listeners, routes } = parts;
     let (is_draining, stop) = (Arc::clone(&draining), events.clone());
     let sources = admin::Sources {
         token: Box::new(move || token.read().unwrap_or_else(PoisonError::into_inner).clone()),
@@ -51,6 +53,7 @@ pub(super) fn serve_admin(
         listeners: Box::new(move || listeners.read().unwrap_or_else(PoisonError::into_inner).clone()),
         routes: Box::new(move || routes.read().unwrap_or_else(PoisonError::into_inner).clone()),
         workers: stats,
+        reloads,
         losses,
         connections: Box::new(move || crew.open().collect()),
         draining: Box::new(move || is_draining.load(Relaxed)),

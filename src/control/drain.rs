@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::{Event, Running, count, failed};
 use crate::limits;
@@ -45,6 +45,7 @@ impl Running {
     fn refuse_reload(&self) {
         let why = "this process is draining";
         log::warn!("not reloaded: {why}");
+        self.outcomes.ended(false, SystemTime::now());
         while let Ok(asked) = self.reloads.try_recv() {
             // Whoever asked may have given up.
             let _ = asked.send(Err(why.to_owned()));

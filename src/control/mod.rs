@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use log::LevelFilter;
@@ -20,6 +20,7 @@ use crate::error::StartError;
 use crate::limits;
 use crate::probe;
 use crate::stats::Block;
+use crate::stats::reloads::Reloads;
 use crate::sys;
 use crate::worker::{self, Crew, Parts, Renewal, Worker};
 
@@ -84,6 +85,8 @@ pub struct Running {
     unopened: Vec<(u16, Vec<TcpListener>)>,
     /// What the admin listener asks for.
     token: Arc<RwLock<Option<String>>>,
+    /// What became of reloads.
+    outcomes: Arc<Reloads>,
     /// Reloads that somebody waits to hear of.
     reloads: Receiver<Sender<Result<String, String>>>,
     admin: Option<crate::admin::Thread>,
@@ -97,10 +100,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let began = Instant::now();
     let descriptors = sys::descriptors::raise_limit();
     let (sender, events) = unbounded();
-    let renamed = sender.clone();
-    let names = Names::start(config.resolve_interval, move || drop(renamed.send(Event::Renamed)))
-        .map_err(|e| StartError::System("cannot start the resolver", e))?;
-    names.follow(urls(&config));
+    let names = names(&config, sender.clone())?;
     let stats: Vec<_> = (0..config.workers).map(|_| Arc::new(Block::default())).collect();
     let (crew_cell, table) = (Arc::new(OnceLock::<Arc<Crew>>::new()), Arc::new(RwLock::default()));
     let mut access = access::Log::none();
@@ -127,17 +127,19 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let (draining, (asks, reloads)) = (Arc::new(AtomicBool::new(false)), bounded(limits::RELOADS));
     let wanted = force.config().admin.clone();
     let token = Arc::new(RwLock::new(wanted.as_ref().and_then(|admin| admin.token.clone())));
-    let admin = match wanted {
-        None => None,
-        Some(wanted) => {
-            let (table, listeners, routes) = (Arc::clone(&table), force.traffic(), force.routes());
-            let (crew, stats, losses) = (Arc::clone(&crew), stats.clone(), access.losses());
-            let token = Arc::clone(&token);
-            let parts = AdminParts { token, table, crew, stats, losses, listeners, routes };
-            let orders = Orders { events: sender.clone(), asks, draining: Arc::clone(&draining) };
-            Some(serve_admin(wanted.address, parts, orders, began)?)
-        }
+    let outcomes = Arc::new(Reloads::new(SystemTime::now()));
+    let told = AdminParts {
+        token: Arc::clone(&token),
+        table: Arc::clone(&table),
+        crew: Arc::clone(&crew),
+        stats,
+        reloads: Arc::clone(&outcomes),
+        losses: access.losses(),
+        listeners: force.traffic(),
+        routes: force.routes(),
     };
+    let orders = Orders { events: sender.clone(), asks, draining: Arc::clone(&draining) };
+    let admin = wanted.map(|wanted| serve_admin(wanted.address, told, orders, began)).transpose()?;
     for (i, worker) in running.into_iter().enumerate() {
         spawn(worker, i, pin, sender.clone()).map_err(no_worker)?;
     }
@@ -157,10 +159,19 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         draining,
         unopened: Vec::new(),
         token,
+        outcomes,
         reloads,
         admin,
         access,
     })
+}
+
+/// Looks up the names of all backends from now on.
+fn names(config: &Config, events: Sender<Event>) -> Result<Arc<Names>, StartError> {
+    let names = Names::start(config.resolve_interval, move || drop(events.send(Event::Renamed)))
+        .map_err(|e| StartError::System("cannot start the resolver", e))?;
+    names.follow(urls(config));
+    Ok(names)
 }
 
 /// What each worker begins with.
@@ -359,6 +370,7 @@ impl Running {
                 report.lines().for_each(|line| log::error!("{line}"));
             }
         }
+        self.outcomes.ended(outcome.is_ok(), SystemTime::now());
         while let Ok(asked) = self.reloads.try_recv() {
             let _ = asked.send(outcome.clone());
         }

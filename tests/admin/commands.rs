@@ -5,6 +5,7 @@ use std::thread;
 
 use serde_json::json;
 
+use super::metrics::scrape;
 use super::{Admin, gated};
 use crate::support::{Backend, Client, SOON, eventually, get, list};
 
@@ -105,19 +106,37 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert_eq!(admin.backends()[0]["state"], "up");
 }
 
+/// Reloads that succeeded, those that failed, whether the last one did well, and when one last did; the status agrees.
+fn reloads(admin: &Admin) -> (f64, f64, f64, f64) {
+    let found = scrape(admin);
+    let told = admin.json("/api/status")["process"]["reloads"].clone();
+    let count = |result: &str| found[&format!("evenkeel_reloads_total{{result=\"{result}\"}}")];
+    let last = found["evenkeel_last_reload_successful"];
+    let seen = (count("ok"), count("failed"), last, found["evenkeel_last_reload_timestamp_seconds"]);
+    assert_eq!((told["ok"].as_f64(), told["failed"].as_f64()), (Some(seen.0), Some(seen.1)));
+    assert_eq!((told["last_successful"].as_bool(), told["last"].as_f64()), (Some(last == 1.0), Some(seen.3)));
+    seen
+}
+
 #[test]
 fn a_reload_by_command_takes_the_file_or_says_what_is_wrong_with_it() {
     let backend = Backend::named("a");
     let admin = Admin::start(&["--backends", &backend.url()]);
+    let begun = reloads(&admin);
+    assert_eq!((begun.0, begun.1, begun.2), (0.0, 0.0, 1.0));
     let good = std::fs::read_to_string(admin.file()).expect("its file");
     std::fs::write(admin.file(), format!("nonsense = 1\n{good}")).expect("write");
     let (status, told) = admin.post("/api/reload", "");
     assert_eq!(status, 409, "{told}");
     assert!(told["error"].as_str().is_some_and(|error| error.contains("nonsense")), "{told}");
+    let failed = reloads(&admin);
+    assert_eq!(failed, (0.0, 1.0, 0.0, begun.3), "the time is that of the configuration in force");
     std::fs::write(admin.file(), good).expect("write");
     let (status, told) = admin.post("/api/reload", "");
     assert_eq!(status, 200, "{told}");
     assert!(told["done"].as_str().is_some_and(|done| !done.is_empty()), "{told}");
+    let done = reloads(&admin);
+    assert_eq!((done.0, done.1, done.2, done.3 > begun.3), (1.0, 1.0, 1.0, true), "{begun:?} {done:?}");
     assert_eq!(get(admin.balancer.address, "/").expect("a response").text(), "a");
 }
 

@@ -5,6 +5,7 @@ use crate::admin::exposition::{Kind, Text, labels};
 use crate::admin::readiness;
 use crate::admin::server::Site;
 use crate::balance::Table;
+use crate::stats::reloads::Reloads;
 use crate::sys::process;
 
 pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
@@ -18,6 +19,7 @@ pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
     text.family(&family("evenkeel_draining", Kind::Gauge, help)).add("", u8::from((sources.draining)()));
     let help = "Lines of the access log that were lost.";
     text.family(&family("evenkeel_access_log_lost", Kind::Counter, help)).add("", sources.losses.lines());
+    reloads(text, &sources.reloads);
     let help = "Unix time of the start.";
     text.family(&in_unit("process_start_time_seconds", Kind::Gauge, "seconds", help))
         .add("", site.began.get());
@@ -37,4 +39,17 @@ pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
     if let Some(most) = process::most_descriptors() {
         text.family(&family("process_max_fds", Kind::Gauge, "Descriptors that may be open.")).add("", most);
     }
+}
+
+fn reloads(text: &mut Text, reloads: &Reloads) {
+    let help = "Reloads of the configuration, by result. One that failed has changed nothing.";
+    text.family(&family("evenkeel_reloads", Kind::Counter, help))
+        .add_by("", "result", "ok", reloads.ok())
+        .add_by("", "result", "failed", reloads.failed());
+    let help = "1 unless the last reload failed.";
+    text.family(&family("evenkeel_last_reload_successful", Kind::Gauge, help))
+        .add("", u8::from(reloads.last_successful()));
+    let help = "Unix time of the last reload that succeeded, or of the start.";
+    text.family(&in_unit("evenkeel_last_reload_timestamp_seconds", Kind::Gauge, "seconds", help))
+        .add("", reloads.at());
 }
