@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::Sources;
-use crate::balance::Table;
+use crate::balance::{Backend, Pool, Table};
 use crate::histogram::Times;
 use crate::limits;
 use crate::stats::Counter;
@@ -22,10 +22,40 @@ pub(super) struct Sample {
     table: Arc<Table>,
     /// By worker.
     pub(super) workers: Vec<WorkerSample>,
-    /// By pool.
-    pub(super) totals: Vec<Times>,
-    /// Requests sent, by backend.
-    pub(super) requests: Vec<u64>,
+    /// By pool: how long requests took.
+    totals: Vec<Times>,
+    /// By backend.
+    backends: Vec<BackendSample>,
+}
+
+/// What a backend had been sent and had answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BackendSample {
+    pub(super) requests: u64,
+    pub(super) answers: u64,
+    /// That all answers took together up to their first byte.
+    pub(super) first_byte_us: u64,
+}
+
+impl BackendSample {
+    fn of(backend: &Backend) -> Self {
+        let mut sum = Self::default();
+        for tally in backend.tallies() {
+            let (answers, us) = tally.first_bytes();
+            sum.requests += tally.requests();
+            sum.answers += answers;
+            sum.first_byte_us += us;
+        }
+        sum
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            answers: self.answers.saturating_sub(earlier.answers),
+            first_byte_us: self.first_byte_us.saturating_sub(earlier.first_byte_us),
+        }
+    }
 }
 
 /// One worker's counters at one moment.
@@ -57,16 +87,12 @@ impl Sample {
             ticks: Times::of(std::iter::once(block.ticks())),
             cpu: block.thread().map_or(Some(0.0), thread_seconds),
         };
-        let total =
-            |pool: &Arc<crate::balance::Pool>| Times::of(pool.tallies().iter().map(|tally| &tally.total));
-        let requests = |backend: &Arc<crate::balance::Backend>| {
-            backend.tallies().iter().map(crate::balance::tally::Tally::requests).sum()
-        };
+        let total = |pool: &Arc<Pool>| Times::of(pool.tallies().iter().map(|tally| &tally.total));
         Self {
             at: Instant::now(),
             workers: sources.workers.iter().map(worker).collect(),
             totals: table.pools().iter().map(total).collect(),
-            requests: table.backends().iter().map(requests).collect(),
+            backends: table.backends().iter().map(|backend| BackendSample::of(backend)).collect(),
             table,
         }
     }
@@ -80,11 +106,30 @@ impl Sample {
         self.workers.iter().map(count).sum()
     }
 
+    /// How long requests of the pool at that place took since an earlier sample. A pool that was not there then, or is
+    /// another one now, counts from its beginning.
+    pub(super) fn times_of(&self, place: usize, earlier: &Self) -> Times {
+        let counts = |sample: &Self| sample.table.pools().get(place).map(|pool| pool.tallies().as_ptr());
+        match (self.totals.get(place), earlier.totals.get(place)) {
+            (Some(now), Some(then)) if counts(self) == counts(earlier) => now.since(then),
+            (now, _) => now.cloned().unwrap_or_default(),
+        }
+    }
+
     /// How long requests of all pools took since an earlier sample.
     pub(super) fn times_since(&self, earlier: &Self) -> Times {
         let mut times = Times::default();
-        self.totals.iter().zip(&earlier.totals).for_each(|(now, then)| times.add(&now.since(then)));
+        (0..self.totals.len()).for_each(|place| times.add(&self.times_of(place, earlier)));
         times
+    }
+
+    /// What the backend at that place did since an earlier sample, or since its beginning if it was not there then.
+    pub(super) fn of_backend(&self, place: usize, earlier: &Self) -> BackendSample {
+        let counts = |sample: &Self| sample.table.backends().get(place).map(Arc::as_ptr);
+        match (self.backends.get(place), earlier.backends.get(place)) {
+            (Some(now), Some(then)) if counts(self) == counts(earlier) => now.since(then),
+            (now, _) => now.copied().unwrap_or_default(),
+        }
     }
 }
 
@@ -126,11 +171,9 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest sample of a few seconds ago that `present` can be compared with.
-    pub(super) fn earlier(&self, present: &Sample) -> Arc<Sample> {
-        let kept = self.kept();
-        let comparable = |sample: &&Arc<Sample>| Arc::ptr_eq(&sample.table, &present.table);
-        kept.samples.iter().find(comparable).map_or_else(|| Arc::new(present.clone()), Arc::clone)
+    /// The oldest sample of a few seconds ago.
+    pub(super) fn earlier(&self) -> Option<Arc<Sample>> {
+        self.kept().samples.front().map(Arc::clone)
     }
 
     /// What the page draws, oldest first.
@@ -160,16 +203,12 @@ impl History {
 
     fn add(&self, sample: Sample, connections: u32) {
         let mut kept = self.kept();
-        let last = kept.samples.back().filter(|last| Arc::ptr_eq(&last.table, &sample.table));
-        if let Some(last) = last {
+        if let Some(last) = kept.samples.back() {
             let point = point(last, &sample, connections);
             if kept.points.len() >= limits::SAMPLES {
                 kept.points.pop_front();
             }
             kept.points.push_back(point);
-        } else {
-            // Another table: pools and backends have other places in it.
-            kept.samples.clear();
         }
         if kept.samples.len() > limits::RECENT_SAMPLES {
             kept.samples.pop_front();

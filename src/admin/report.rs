@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::history::{Point, Sample, rounded, unix};
+use super::history::{BackendSample, Point, Sample, rounded, unix};
 use super::server::Site;
 use super::{metrics, readiness};
 use crate::balance::circuit::State;
@@ -153,7 +153,7 @@ pub(super) struct BackendReport {
     requests_per_second: f64,
     /// Of its pool's requests, in percent; `null` when there were none.
     share_percent: Option<f64>,
-    /// From the begin of a try to the head of its answer, over all answers.
+    /// From the begin of a try to the head of its answer; `null` when there was none.
     first_byte_mean_ms: Option<f64>,
 }
 
@@ -171,7 +171,7 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn new(site: &Site, table: &'a Table) -> Self {
         let present = Sample::take(&site.sources);
-        let earlier = site.history.earlier(&present);
+        let earlier = site.history.earlier().unwrap_or_else(|| Arc::new(present.clone()));
         let (seconds, now) = (present.after(&earlier).as_secs_f64(), site.sources.now());
         Self { table, present, earlier, seconds, now, began: unix() - now as f64 / 1e3 }
     }
@@ -182,8 +182,11 @@ impl<'a> View<'a> {
     }
 
     fn requests(&self, id: BackendId) -> u64 {
-        let count = |sample: &Sample| sample.requests.get(id.index()).copied().unwrap_or(0);
-        count(&self.present).saturating_sub(count(&self.earlier))
+        self.recent(id).requests
+    }
+
+    fn recent(&self, id: BackendId) -> BackendSample {
+        self.present.of_backend(id.index(), &self.earlier)
     }
 }
 
@@ -305,11 +308,7 @@ fn workers(site: &Site, view: &View<'_>) -> Vec<Worker> {
 
 fn pool_report(view: &View<'_>, pool: &Pool) -> PoolReport {
     let config = pool.config();
-    let place = pool.id().index();
-    let times = match (view.present.totals.get(place), view.earlier.totals.get(place)) {
-        (Some(now), Some(then)) => now.since(then),
-        _ => Times::default(),
-    };
+    let times = view.present.times_of(pool.id().index(), &view.earlier);
     let sent = view.requests_of(pool);
     let members = pool.members().iter().enumerate();
     PoolReport {
@@ -352,9 +351,8 @@ pub(super) fn id(backend: &Backend) -> String {
 fn backend_report(view: &View<'_>, index: usize, number: BackendId, all: u64) -> BackendReport {
     let backend = view.table.backend(number);
     let sum: Sum = backend.sum();
-    let recent = view.requests(number);
+    let recent = view.recent(number);
     let (state, why, at) = standing(backend, view.now);
-    let answered: u64 = sum.answers.iter().sum();
     BackendReport {
         id: id(backend),
         index,
@@ -372,9 +370,10 @@ fn backend_report(view: &View<'_>, index: usize, number: BackendId, all: u64) ->
         retries: sum.retries,
         answers: by_class(&sum.answers),
         errors: by_cause(sum.causes),
-        requests_per_second: rounded(recent as f64 / view.seconds),
-        share_percent: (all > 0).then(|| rounded(recent as f64 * 100.0 / all as f64)),
-        first_byte_mean_ms: (answered > 0).then(|| rounded(sum.first_byte_us as f64 / answered as f64 / 1e3)),
+        requests_per_second: rounded(recent.requests as f64 / view.seconds),
+        share_percent: (all > 0).then(|| rounded(recent.requests as f64 * 100.0 / all as f64)),
+        first_byte_mean_ms: (recent.answers > 0)
+            .then(|| rounded(recent.first_byte_us as f64 / recent.answers as f64 / 1e3)),
     }
 }
 

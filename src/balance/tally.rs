@@ -106,6 +106,11 @@ impl Tally {
         add(&self.troubles.get_or_init(Box::default).connect_failures, 1);
     }
 
+    /// Answers, and the microseconds that they took together up to their first byte.
+    pub fn first_bytes(&self) -> (u64, u64) {
+        (self.answers.iter().map(|count| count.load(Relaxed)).sum(), self.first_byte_us.load(Relaxed))
+    }
+
     /// Requests sent, retries included.
     pub fn requests(&self) -> u64 {
         self.requests.load(Relaxed)

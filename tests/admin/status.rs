@@ -61,6 +61,70 @@ fn quantiles_are_those_that_the_clients_saw() {
     assert!(median >= 60.0 * 0.88 && median <= took[15] * 1.13, "{median} for {took:?}");
 }
 
+/// Sends this many requests, and what they say of the first backend then.
+fn after(admin: &Admin, target: &str, count: usize) -> serde_json::Value {
+    let mut client = Client::connect(admin.balancer.address);
+    for _ in 0..count {
+        assert_eq!(client.get(target).expect("a response").status, 200);
+    }
+    admin.json("/api/status")
+}
+
+/// Puts its file in force once more, with this behind it.
+#[track_caller]
+fn reload(admin: &Admin, more: &str) {
+    let text = std::fs::read_to_string(admin.file()).expect("its file");
+    std::fs::write(admin.file(), text + more).expect("write");
+    let (status, told) = admin.post("/api/reload", "");
+    assert_eq!(status, 200, "{told}");
+}
+
+#[test]
+fn the_last_seconds_survive_a_reload_and_what_is_new_counts_from_its_beginning() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let pool = |name: &str, backend: &Backend| {
+        format!("[[pool]]\nname = \"{name}\"\n[[pool.backend]]\nurl = \"{}\"\n", backend.url())
+    };
+    let admin = Admin::start_with_file(&format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\npool = \"p\"\n{}",
+        pool("p", &backends[0])
+    ));
+    let before = after(&admin, "/", 40);
+    let rate = |status: &serde_json::Value| status["requests_per_second"].as_f64().expect("a rate");
+    assert!(rate(&before) > 1.0, "{before}");
+    reload(&admin, "");
+    reload(&admin, &pool("other", &backends[1]));
+    let status = admin.json("/api/status");
+    let window = |status: &serde_json::Value| status["window_seconds"].as_f64().expect("a time");
+    assert!(window(&status) >= window(&before), "{} {}", window(&before), window(&status));
+    assert_eq!(
+        (&status["latency"]["count"], &status["pools"][0]["latency"]["count"]),
+        (&json!(40), &json!(40))
+    );
+    let seen = rate(&status) * window(&status);
+    assert!((seen - 40.0).abs() < 0.5, "{seen} requests instead of 40");
+    assert_eq!(status["pools"][0]["backends"][0]["share_percent"], 100.0);
+    assert_eq!(status["pools"][1]["backends"][0]["requests_per_second"], 0.0);
+    // A place that another backend had: nothing of that one is its.
+    let text = std::fs::read_to_string(admin.file()).expect("its file");
+    std::fs::write(admin.file(), text.replacen(&backends[0].url(), &backends[1].url(), 1)).expect("write");
+    assert_eq!(admin.post("/api/reload", "").0, 200);
+    let told = &after(&admin, "/", 5)["pools"][0];
+    let seen = told["backends"][0]["requests_per_second"].as_f64().expect("a rate") * window(&status);
+    assert!((1.0..=6.0).contains(&seen) && told["backends"][0]["requests"] == 5, "{told}");
+}
+
+#[test]
+fn the_time_to_the_first_byte_is_that_of_the_last_seconds() {
+    let slow = TestServer::start_with(&["--delay", "60ms"]);
+    let admin = Admin::start(&["--backends", &slow.url()]);
+    let mean = |status: serde_json::Value| status["pools"][0]["backends"][0]["first_byte_mean_ms"].clone();
+    assert_eq!(mean(admin.json("/api/status")), json!(null));
+    let told = mean(after(&admin, "/", 5)).as_f64().expect("a mean");
+    assert!((60.0..1_000.0).contains(&told), "{told}");
+    eventually(SOON, "they are too long ago", || mean(admin.json("/api/status")).is_null());
+}
+
 #[test]
 fn an_admin_listener_that_cannot_be_opened_is_named_by_its_flag() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
