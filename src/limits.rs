@@ -257,6 +257,10 @@ pub const LOG_BATCHES: usize = LOG_BYTES / LOG_BATCH;
 pub const LOG_VALUE: usize = 8 * 1024;
 /// Bytes that the log says of a name which is none: as many as a host's name can have.
 pub const NAME_SAID: usize = 255;
+/// Bytes that the log says of the beginning of a connection that is not what it should be.
+pub const BEGINNING_SAID: usize = 32;
+/// Lines that cannot be written because of a full disk are tried again after this long.
+pub const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Lost lines are told at most this often.
 pub const LOG_WARNING: Duration = Duration::from_secs(60);
 /// The end of the process waits this long for the last lines.

@@ -16,7 +16,7 @@ pub struct Line<'a> {
     pub client: IpAddr,
     /// The request's first line.
     pub request: &'a [u8],
-    /// Its Host field.
+    /// Its Host field, or the name that TLS asks for.
     pub host: &'a [u8],
     /// Its Referer field.
     pub referer: &'a [u8],
@@ -40,6 +40,12 @@ pub struct Line<'a> {
     pub cause: &'a str,
     /// The request's number.
     pub id: &'a [u8],
+    /// The listener that it came to.
+    pub listener: &'a str,
+    /// The port of the connection's other end.
+    pub port: u16,
+    /// Bytes of the request, its head included; in a tunnel all that came from the client.
+    pub received: u64,
 }
 
 /// Where the time of an exchange went, in microseconds; `None` where it did not come so far.
@@ -97,6 +103,12 @@ impl Line<'_> {
         number(out, u64::from(self.retries));
         bare(out, self.cause.as_bytes());
         bare(out, self.id);
+        bare(out, self.listener.as_bytes());
+        out.push(b' ');
+        number(out, u64::from(self.port));
+        out.push(b' ');
+        number(out, self.received);
+        bare(out, self.host);
         out.push(b'\n');
     }
 
@@ -141,6 +153,11 @@ impl Line<'_> {
         number(out, u64::from(self.retries));
         member(out, "cause", self.cause.as_bytes());
         member(out, "request_id", self.id);
+        member(out, "listener", self.listener.as_bytes());
+        key(out, "client_port");
+        number(out, u64::from(self.port));
+        key(out, "received_bytes");
+        number(out, self.received);
         out.extend_from_slice(b"}\n");
     }
 

@@ -48,6 +48,15 @@ pub fn asked(input: &[u8]) -> Result<Asked, Malformed> {
     name(&message[4..]).ok_or(Malformed)
 }
 
+/// What it asks for, a host's name or not, where that is there to read.
+pub fn wanted(input: &[u8]) -> Option<Vec<u8>> {
+    match asked(input) {
+        Ok(Asked::Name(name)) => Some(name.into_bytes()),
+        Ok(Asked::Unfit(name)) => Some(name.into_vec()),
+        Ok(Asked::Part | Asked::Nobody) | Err(Malformed) => None,
+    }
+}
+
 /// Puts the first handshake message together from the records it is spread over; true when it is whole.
 fn gather(input: &[u8], message: &mut Vec<u8>) -> Result<bool, Malformed> {
     let mut rest = input;

@@ -45,6 +45,8 @@ pub struct Newcomer<S> {
     pub stream: S,
     /// The client's address.
     pub peer: IpAddr,
+    /// The client's port.
+    pub port: u16,
     /// Position of the listener that it came to.
     pub listener: u16,
     /// It counts among its client's connections.

@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 
-use super::connection::Flight;
+use super::connection::{Downstream, Flight};
 use super::pump::Pump;
 use crate::access::{Line, Queue, Stamps, Times};
 use crate::balance::Table;
 use crate::exchange::Cause;
 use crate::id::{BackendId, PoolId};
 use crate::limits;
+use crate::proto::tls;
 use crate::slab::Key;
 use crate::transport::Net;
 
@@ -36,6 +37,8 @@ pub(super) struct Access {
 #[derive(Debug)]
 pub(super) struct Note {
     client: IpAddr,
+    port: u16,
+    listener: u16,
     began_us: u64,
     times: Times,
     status: u16,
@@ -44,6 +47,7 @@ pub(super) struct Note {
     pool: Option<PoolId>,
     backend: Option<BackendId>,
     bytes: u64,
+    received: u64,
     /// The values of its parts, one behind the other.
     text: Vec<u8>,
     /// Where each of them begins and ends.
@@ -64,9 +68,11 @@ enum Part {
 const PARTS: usize = Part::Route as usize + 1;
 
 impl Note {
-    fn new(client: IpAddr, began_us: u64, text: Vec<u8>) -> Self {
+    fn new<S>(down: &Downstream<S>, began_us: u64, text: Vec<u8>) -> Self {
         Self {
-            client,
+            client: down.peer,
+            port: down.port,
+            listener: down.listener,
             began_us,
             times: Times::default(),
             status: 0,
@@ -75,6 +81,7 @@ impl Note {
             pool: None,
             backend: None,
             bytes: 0,
+            received: 0,
             text,
             parts: [(0, 0); PARTS],
         }
@@ -143,13 +150,13 @@ fn next_line<'h>(rest: &mut &'h [u8]) -> &'h [u8] {
 
 impl Access {
     /// A note, used again if one is at hand.
-    fn note(&mut self, client: IpAddr, now_us: u64) -> Box<Note> {
+    fn note<S>(&mut self, down: &Downstream<S>, began_us: u64) -> Box<Note> {
         let Some(mut note) = self.spare.pop() else {
-            return Box::new(Note::new(client, now_us, Vec::with_capacity(limits::SMALL_BUFFER)));
+            return Box::new(Note::new(down, began_us, Vec::with_capacity(limits::SMALL_BUFFER)));
         };
         let mut text = std::mem::take(&mut note.text);
         text.clear();
-        *note = Note::new(client, now_us, text);
+        *note = Note::new(down, began_us, text);
         note
     }
 
@@ -213,8 +220,9 @@ impl<N: Net> Pump<N> {
     /// A request has come that far, with that number if it has one yet.
     pub(super) fn note_request(&mut self, key: Key, head: &[u8], id: &[u8]) {
         if let Some(access) = &mut self.access {
-            let mut note = access.note(self.downstreams[key].peer, self.now_us);
+            let mut note = access.note(&self.downstreams[key], self.now_us);
             note.read(head);
+            note.received = head.len() as u64;
             note.put(Part::Id, id);
             access.present = Some(note);
         }
@@ -232,8 +240,34 @@ impl<N: Net> Pump<N> {
 
     /// A head that broke a rule, unless it was read before that was seen.
     pub(super) fn note_refused(&mut self, key: Key, input: &[u8]) {
-        if self.access.as_ref().is_some_and(|access| access.present.is_none()) {
-            self.note_request(key, input.trim_ascii_start(), b"");
+        if self.access.as_ref().is_none_or(|access| access.present.is_some()) {
+            return;
+        }
+        self.note_request(key, input.trim_ascii_start(), b"");
+        self.note_since(key);
+    }
+
+    /// A connection that is balanced as a whole takes this line of its listener's, or is closed before it does.
+    pub(super) fn note_tunnel(&mut self, key: Key, line: Option<usize>) {
+        if self.access.as_ref().is_none_or(|access| access.present.is_some()) {
+            return;
+        }
+        self.note_request(key, b"", b"");
+        self.note_since(key);
+        line.into_iter().for_each(|line| self.note_route(key, line));
+        if let (Some(access), Some(input)) = (&mut self.access, &self.downstreams[key].input)
+            && let Some(note) = &mut access.present
+        {
+            note.received = input.filled().len() as u64;
+            tls::wanted(input.filled()).into_iter().for_each(|name| note.put(Part::Host, &name));
+        }
+    }
+
+    /// What is at hand was never whole: its time has begun with its first byte.
+    fn note_since(&mut self, key: Key) {
+        let since = self.downstreams[key].since_us;
+        if let Some(note) = self.access.as_mut().and_then(|access| access.present.as_mut()) {
+            note.began_us = since;
         }
     }
 
@@ -248,7 +282,10 @@ impl<N: Net> Pump<N> {
 
     /// The request at hand is now an exchange's.
     pub(super) fn take_note(&mut self) -> Option<Box<Note>> {
-        self.access.as_mut()?.present.take()
+        let mut note = self.access.as_mut()?.present.take()?;
+        // What it takes of the client's bytes is counted from here on, its head among them.
+        note.received = 0;
+        Some(note)
     }
 
     /// The note of a connection's exchange, or of the request that is being answered there.
@@ -327,6 +364,11 @@ impl<N: Net> Pump<N> {
         let Some(note) = access.present.take() else { return };
         let pool = note.pool.map_or("", |pool| self.table.pool(pool).config().name.as_str());
         let backend = note.backend.and_then(|backend| access.backends.get(backend.index()));
+        let listener = self.settings.traffic.get(usize::from(note.listener));
+        let listener = listener.map_or("", |listener| match listener.name() {
+            "" => listener.address(),
+            name => name,
+        });
         let line = Line {
             unix: self.clock.unix(now),
             client: note.client,
@@ -343,6 +385,9 @@ impl<N: Net> Pump<N> {
             retries: note.retries,
             cause: note.cause.map_or("", Cause::code),
             id: note.get(Part::Id),
+            listener,
+            port: note.port,
+            received: note.received,
         };
         if access.lines == 0 {
             access.since = now;
@@ -383,6 +428,13 @@ impl<N: Net> Pump<N> {
 }
 
 impl Flight {
+    /// So many bytes of the client's were taken.
+    pub(super) fn note_received(&mut self, bytes: u64) {
+        if let Some(note) = &mut self.note {
+            note.received += bytes;
+        }
+    }
+
     /// Waited for a backend for so many microseconds.
     pub(super) fn note_queue(&mut self, us: u64) {
         if let Some(note) = &mut self.note {

@@ -107,6 +107,9 @@ pub(super) struct Downstream<S> {
     /// Position of the listener that it came to.
     pub(super) listener: u16,
     pub(super) peer: IpAddr,
+    pub(super) port: u16,
+    /// When it was accepted, or the first byte of the head came that it waits for, in microseconds.
+    pub(super) since_us: u64,
     /// What it says of a request's way so far is believed.
     pub(super) trusted: bool,
     /// Whether it began with a PROXY header is settled.

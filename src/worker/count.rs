@@ -119,7 +119,8 @@ impl<N: Net> Pump<N> {
     }
 
     /// Bytes that came from the client are an exchange's: its route's and its pool's.
-    pub(super) fn count_taken(&self, flight: Key, bytes: u64) {
+    pub(super) fn count_taken(&mut self, flight: Key, bytes: u64) {
+        self.flights[flight].note_received(bytes);
         if !self.settings.measured {
             return;
         }

@@ -49,6 +49,9 @@ impl<N: Net> Pump<N> {
         let timeouts = &self.settings.timeouts;
         // What came of the next request in the same read is on its way from now on.
         let begun = self.downstreams[key].input.is_some();
+        if begun {
+            self.downstreams[key].since_us = self.now_us;
+        }
         let wait = match (self.draining || self.is_left_behind(key), begun) {
             (true, _) => limits::DRAIN_GRACE,
             (false, true) => timeouts.head,

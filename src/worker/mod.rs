@@ -318,6 +318,7 @@ impl Worker {
                         self.pump.accepted(Newcomer {
                             stream,
                             peer: peer.ip(),
+                            port: peer.port(),
                             listener: self.listeners[i].number,
                             counted: false,
                             requests: 0,

@@ -82,7 +82,7 @@ impl<N: Net> Pump<N> {
             Read::Blocked => return Flow::Blocked,
             // A check of the sender's, not of ours to judge.
             Read::Ended | Read::Failed if scratch.input().is_empty() => return self.close_downstream(key),
-            Read::Ended | Read::Failed => return self.refuse_tunnel(key, Cause::BadProxyHeader),
+            Read::Ended | Read::Failed => return self.refuse_opening(scratch, key, Cause::BadProxyHeader),
         }
         let (taken, ends) = match proxy::parse(scratch.input()) {
             Ok(Found::Part) => {
@@ -92,14 +92,14 @@ impl<N: Net> Pump<N> {
             Ok(Found::Header { len, ends }) => (len, ends),
             Ok(Found::Nothing) if !required => (0, None),
             Ok(Found::Nothing) | Err(proxy::Malformed) => {
-                return self.refuse_tunnel(key, Cause::BadProxyHeader);
+                return self.refuse_opening(scratch, key, Cause::BadProxyHeader);
             }
         };
         let down = &mut self.downstreams[key];
         down.input = scratch.rest(taken, &mut self.pool);
         down.announced = true;
         if let Some(ends) = ends {
-            down.peer = ends.source.ip().to_canonical();
+            (down.peer, down.port) = (ends.source.ip().to_canonical(), ends.source.port());
             down.ends = Some(Box::new(ends));
             down.trusted = self.settings.trust.iter().any(|network| network.contains(down.peer));
         }
@@ -122,7 +122,9 @@ impl<N: Net> Pump<N> {
                 Read::Bytes(_) => {}
                 Read::Blocked => return Err(Flow::Blocked),
                 Read::Ended | Read::Failed if waiting == 0 => return Err(self.close_downstream(key)),
-                Read::Ended | Read::Failed => return Err(self.refuse_tunnel(key, Cause::BadClientHello)),
+                Read::Ended | Read::Failed => {
+                    return Err(self.refuse_opening(scratch, key, Cause::BadClientHello));
+                }
             }
         }
         let asked = tls::asked(scratch.input());
@@ -149,6 +151,12 @@ impl<N: Net> Pump<N> {
             Ok(Asked::Nobody) => Ok(last),
             Err(tls::Malformed) => Err(self.refuse_tunnel(key, Cause::BadClientHello)),
         }
+    }
+
+    /// As [`Self::refuse_tunnel`], where what came is in the scratch area.
+    fn refuse_opening(&mut self, scratch: &mut Scratch, key: Key, cause: Cause) -> Flow {
+        self.downstreams[key].input = scratch.rest(0, &mut self.pool);
+        self.refuse_tunnel(key, cause)
     }
 
     /// Puts what came before and what comes now into the scratch area.

@@ -229,7 +229,7 @@ impl<N: Net> Pump<N> {
     }
 
     fn insert(&mut self, newcomer: Newcomer<N::Stream>) -> Key {
-        let Newcomer { stream, peer, listener, counted, requests } = newcomer;
+        let Newcomer { stream, peer, port, listener, counted, requests } = newcomer;
         let peer = peer.to_canonical();
         let site = &self.settings.sites[usize::from(listener)];
         // One that has brought requests has said before where it comes from.
@@ -244,6 +244,8 @@ impl<N: Net> Pump<N> {
             registered: false,
             listener,
             peer,
+            port,
+            since_us: self.now_us,
             trusted,
             announced: false,
             ends: None,
@@ -372,6 +374,7 @@ impl<N: Net> Pump<N> {
         let newcomer = Newcomer {
             stream: down.stream,
             peer: down.peer,
+            port: down.port,
             listener: down.listener,
             counted: down.counted,
             requests: down.requests,

@@ -47,6 +47,7 @@ impl<N: Net> Pump<N> {
             }
             self.count_in(key, (scratch.input().len() - waiting) as u64);
             if waiting == 0 {
+                self.downstreams[key].since_us = self.now_us;
                 self.arm(key, self.settings.timeouts.head.as_millis() as u64);
             }
         } else {

@@ -10,6 +10,7 @@ use crate::balance::rate::Client;
 use crate::exchange::{Cause, Exchange, Found};
 use crate::id::BackendId;
 use crate::limits;
+use crate::proto::tls;
 use crate::slab::Key;
 use crate::stats::Counter;
 use crate::transport::{Net, Pipe, Transport};
@@ -99,8 +100,7 @@ impl Flight {
 impl<N: Net> Pump<N> {
     /// Finds a backend for a connection that takes the line at that place. Its bytes are only read once that has been reached.
     pub(super) fn open_tunnel(&mut self, scratch: &mut Scratch, key: Key, at: usize) -> Flow {
-        self.note_request(key, b"", b"");
-        self.note_route(key, at);
+        self.note_tunnel(key, Some(at));
         let down = &self.downstreams[key];
         let peer = down.peer;
         let site = &self.settings.sites[usize::from(down.listener)];
@@ -130,11 +130,31 @@ impl<N: Net> Pump<N> {
 
     /// Closes a connection that gets no backend, so that the client can tell it from one that has ended.
     pub(super) fn refuse_tunnel(&mut self, key: Key, cause: Cause) -> Flow {
-        self.note_refused(key, b"");
+        self.note_tunnel(key, None);
         self.count_failure(key, cause);
-        self.log_failure(key, cause, format_args!("closed"));
+        self.log_refusal(key, cause);
         self.downstreams[key].stream.abort();
         self.close_downstream(key)
+    }
+
+    /// Says what it had asked for, or began with where that is what was wrong.
+    fn log_refusal(&self, key: Key, cause: Cause) {
+        if !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
+        let input = self.downstreams[key].input.as_ref().map_or(&[][..], |input| input.filled());
+        let begun = &input[..input.len().min(limits::BEGINNING_SAID)];
+        let (does, what) = match cause {
+            Cause::BadClientHello | Cause::BadProxyHeader => ("begins with", begun.to_vec()),
+            _ => ("asks for", tls::wanted(input).unwrap_or_default()),
+        };
+        match &what[..what.len().min(limits::NAME_SAID)] {
+            [] => self.log_failure(key, cause, format_args!("closed")),
+            what => {
+                let what = what.escape_ascii();
+                self.log_failure(key, cause, format_args!("closed, it {does} \"{what}\""));
+            }
+        }
     }
 
     /// The backend has been reached, which is all that can be known of how well it serves.

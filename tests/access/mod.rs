@@ -7,6 +7,7 @@ mod hostile;
 mod kinds;
 mod loss;
 mod reload;
+mod tcp;
 
 use std::fs;
 use std::path::PathBuf;
@@ -78,10 +79,29 @@ fn text_lines_are_in_the_combined_format_with_more_at_their_end() {
     let [status, bytes] = answer.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
     assert!(status == "200" && bytes.parse::<u64>().expect("a number") > 40, "{line}");
     let rest: Vec<&str> = rest.split_whitespace().collect();
-    let &[queue, connect, first_byte, total, at, pool, route, retries, cause, id] = rest.as_slice() else {
+    let &[
+        queue,
+        connect,
+        first_byte,
+        total,
+        at,
+        pool,
+        route,
+        retries,
+        cause,
+        id,
+        listener,
+        port,
+        received,
+        host,
+    ] = rest.as_slice()
+    else {
         panic!("{line}")
     };
     assert_eq!((queue, at, route, retries, cause), ("0.000", backend.url().as_str(), "-", "0", "-"));
+    assert_eq!((listener, host), (balancer.address.to_string().as_str(), "test.example"), "{line}");
+    assert_eq!(port, client.stream().local_addr().expect("an address").port().to_string(), "{line}");
+    assert!(received.parse::<u64>().expect("a number") > 100, "{line}");
     let time = |text: &str| text.parse::<f64>().unwrap_or_else(|e| panic!("{text}: {e}"));
     assert!(time(total) >= time(first_byte) && time(first_byte) >= time(connect), "{line}");
     assert!(!pool.is_empty() && id.len() == 36, "{line}");

@@ -31,7 +31,7 @@ fn target(line: &str) -> (&'static str, String) {
     let quoted: Vec<&str> = line.split('"').collect();
     let whole =
         line.starts_with("127.0.0.1 - - [") && quoted.len() == 7 && line.matches("127.0.0.1 - ").count() == 1;
-    assert!(whole && quoted[6].split_whitespace().count() == 10, "no line: {line:?}");
+    assert!(whole && quoted[6].split_whitespace().count() == 14, "no line: {line:?}");
     ("text", quoted[1].split(' ').nth(1).expect("a target").to_owned())
 }
 

@@ -213,7 +213,7 @@ impl Balancer {
         };
         let stream = Stream { kernel: Rc::clone(&self.kernel), line };
         let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        self.pump.accepted(Newcomer { stream, peer, listener: 0, counted: false, requests: 0 });
+        self.pump.accepted(Newcomer { stream, peer, port: 0, listener: 0, counted: false, requests: 0 });
         self.tick(None);
         Client(line)
     }

@@ -211,7 +211,7 @@ impl World {
             let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.clients.len() as u8 + 1));
             self.clients.push(Client::new(line, script));
             let stream = Stream::new(line, &self.wires);
-            self.pump.accepted(Newcomer { stream, peer, listener, counted: false, requests: 0 });
+            self.pump.accepted(Newcomer { stream, peer, port: 0, listener, counted: false, requests: 0 });
         }
         if self.drain_at.is_some_and(|at| now >= at) && !self.drained {
             self.drained = true;

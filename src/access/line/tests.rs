@@ -16,6 +16,9 @@ const LINE: Line<'_> = Line {
     retries: 1,
     cause: "",
     id: b"0192-7",
+    listener: "web",
+    port: 50_123,
+    received: 78,
 };
 
 /// Neither an exchange nor a request: a head that never came whole.
@@ -33,6 +36,7 @@ const BARE: Line<'_> = Line {
     retries: 0,
     cause: "client-closed",
     id: b"",
+    received: 0,
     ..LINE
 };
 
@@ -49,12 +53,12 @@ fn text_is_the_combined_format_and_more() {
     assert_eq!(
         written(&LINE, LogFormat::Text),
         "192.0.2.7 - - [21/Nov/2026:13:53:38 +0000] \"GET /a?b=c HTTP/1.1\" 200 1234 \"http://www.example/\" \
-         \"curl/8.0\" 0.000 0.213 1.204 61.300 http://10.0.0.1:8080 api v1 1 - 0192-7"
+         \"curl/8.0\" 0.000 0.213 1.204 61.300 http://10.0.0.1:8080 api v1 1 - 0192-7 web 50123 78 www.example"
     );
     assert_eq!(
         written(&BARE, LogFormat::Text),
         "192.0.2.7 - - [21/Nov/2026:13:53:38 +0000] \"-\" 000 0 \"-\" \"-\" 0.000 - - 0.005 - - - 0 \
-         client-closed -"
+         client-closed - web 50123 0 -"
     );
 }
 
@@ -66,7 +70,7 @@ fn json_is_one_object() {
          \"target\":\"/a?b=c\",\"version\":\"HTTP/1.1\",\"host\":\"www.example\",\"status\":200,\"bytes\":1234,\
          \"referer\":\"http://www.example/\",\"user_agent\":\"curl/8.0\",\"queue_ms\":0.000,\"connect_ms\":0.213,\
          \"first_byte_ms\":1.204,\"total_ms\":61.300,\"backend\":\"http://10.0.0.1:8080\",\"pool\":\"api\",\
-         \"route\":\"v1\",\"retries\":1,\"cause\":null,\"request_id\":\"0192-7\"}"
+         \"route\":\"v1\",\"retries\":1,\"cause\":null,\"request_id\":\"0192-7\",\"listener\":\"web\",\"client_port\":50123,\"received_bytes\":78}"
     );
     let bare: serde_json::Value = serde_json::from_str(&written(&BARE, LogFormat::Json)).expect("JSON");
     for name in ["method", "target", "host", "status", "connect_ms", "first_byte_ms", "backend", "request_id"]
@@ -101,7 +105,7 @@ fn no_client_forges_a_line() {
         let quotes: Vec<&str> = text.split('"').collect();
         assert_eq!(quotes.len(), 7, "{byte}: {text}");
         assert_eq!(quotes[2], " 200 1234 ", "{byte}: {text}");
-        assert_eq!(quotes[6].split(' ').count(), 11, "{byte}: {text}");
+        assert_eq!(quotes[6].split(' ').count(), 15, "{byte}: {text}");
         assert!(text.bytes().all(|b| (b' '..=b'~').contains(&b)), "{byte}: {text}");
         let read: serde_json::Value = serde_json::from_str(&written(&line, LogFormat::Json)).expect("JSON");
         assert_eq!(read["status"], 200, "{byte}");

@@ -81,7 +81,7 @@ impl Scene {
         let mut scene = Self { wires, passed, pump, table, ticks: Ticks::default(), line };
         let peer = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let stream = Stream::new(line, &scene.wires);
-        scene.pump.accepted(Newcomer { stream, peer, listener: 0, counted: false, requests: 0 });
+        scene.pump.accepted(Newcomer { stream, peer, port: 0, listener: 0, counted: false, requests: 0 });
         scene.until(0);
         scene
     }

@@ -255,7 +255,7 @@ impl World {
             let (stream, peer) = (Stream::new(line, &self.wires), plan.address);
             let side = Side::new(line, plan.acts.clone(), plan.reading);
             self.clients.push(Client { plan, side });
-            self.pump.accepted(Newcomer { stream, peer, listener: 0, counted: false, requests: 0 });
+            self.pump.accepted(Newcomer { stream, peer, port: 0, listener: 0, counted: false, requests: 0 });
         }
         if self.drain_at.is_some_and(|at| now >= at) && !self.drained {
             self.drained = true;
