@@ -19,6 +19,8 @@ struct Waiter {
     downstream: Key,
     flight: Key,
     since: u64,
+    /// The same in microseconds.
+    since_us: u64,
 }
 
 /// A worker's waiting requests, by pool.
@@ -124,7 +126,8 @@ impl<N: Net> Pump<N> {
             None if tried.is_empty() => Aim::Any,
             None => Aim::Untried,
         };
-        self.lines.join(flight.pool, aim, Waiter { downstream: key, flight: flight_key, since: self.now });
+        let (since, since_us) = (self.now, self.now_us);
+        self.lines.join(flight.pool, aim, Waiter { downstream: key, flight: flight_key, since, since_us });
         self.tell_lines(pool.id());
         self.stats.add(Counter::Queued, 1);
         self.arm(key, queue.timeout.as_millis() as u64);
@@ -209,7 +212,7 @@ impl<N: Net> Pump<N> {
         self.tell_lines(pool_id);
         self.table.pool(pool_id).waiting().leave();
         self.stats.add(Counter::QueueMillis, self.now - left.since);
-        let waited = (self.now - left.since) * 1_000;
+        let waited = self.now_us.saturating_sub(left.since_us);
         self.table.pool(pool_id).tally(self.worker).queue.record(waited);
         if let Some(flight) = self.flights.get_mut(flight_key) {
             flight.note_queue(waited);
