@@ -105,6 +105,7 @@ impl Next {
 
 impl Drop for Log {
     fn drop(&mut self) {
+        self.shared.patience = None;
         let limit = after(limits::LOG_PATIENCE);
         let left = self.leaving.iter().all(|ending| ending.await_until(&limit));
         let finished = self.current.as_ref().is_none_or(|(_, writer)| writer.finish());

@@ -128,17 +128,22 @@ impl Pen {
         }
     }
 
-    /// Writes so many lines; with an error, how many there are of which not all was written.
-    pub(super) fn write(&mut self, bytes: &[u8], lines: u64) -> Result<(), (u64, io::Error)> {
-        if (self.fresh || self.broken) && self.is_within_line() {
-            self.put(b"\n").map_err(|(_, error)| (lines, error))?;
+    /// Writes whole lines, of which so many bytes are written already, or says why not: then it may be tried again.
+    pub(super) fn write(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        let within = (self.fresh || self.broken) && self.is_within_line();
+        let torn = bytes[..*written].last().is_some_and(|&byte| byte != b'\n');
+        if within && !(torn && self.broken) {
+            self.put(b"\n").map_err(|(_, error)| error)?;
+        }
+        if torn && !(within && self.broken) {
+            // What was written of the line is elsewhere, or was emptied out.
+            *written = memchr::memrchr(b'\n', &bytes[..*written]).map_or(0, |at| at + 1);
         }
         (self.fresh, self.broken) = (false, false);
-        self.put(bytes).map_err(|(written, error)| {
-            let (whole, rest) = bytes.split_at(written);
-            self.broken = whole.last().is_some_and(|&byte| byte != b'\n');
-            (memchr::memchr_iter(b'\n', rest).count() as u64, error)
-        })
+        let put = self.put(&bytes[*written..]);
+        *written = put.as_ref().map_or_else(|(more, _)| *written + more, |()| bytes.len());
+        self.broken = bytes[..*written].last().is_some_and(|&byte| byte != b'\n');
+        put.map_err(|(_, error)| error)
     }
 
     /// A file may have been emptied since; of anything else only what was written here is known.
@@ -189,8 +194,8 @@ mod tests {
     fn written_behind(text: &str, prepare: impl FnOnce(&mut Pen)) -> String {
         let (mut pen, path) = pen("behind", text);
         prepare(&mut pen);
-        pen.write(b"line\n", 1).expect("written");
-        pen.write(b"next\n", 1).expect("written");
+        pen.write(b"line\n", &mut 0).expect("written");
+        pen.write(b"next\n", &mut 0).expect("written");
         let text = std::fs::read_to_string(&path).expect("the file");
         let _ = std::fs::remove_file(path);
         text
@@ -217,12 +222,40 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_broke_off_goes_on_where_that_is_and_begins_anew_elsewhere() {
+        for (text, prepare, right) in [
+            ("one\ntw", (|_, _| {}) as fn(&mut Pen, &Path), "one\ntwo\nthree\n"),
+            ("one\ntw", |_, path| fs::write(path, "").expect("emptied"), "two\nthree\n"),
+            ("one\ntw", |pen, _| pen.reopen(), "one\ntwo\nthree\n"),
+            ("one\n", |_, path| fs::write(path, "old").expect("another's"), "old\ntwo\nthree\n"),
+            (
+                "one\ntw",
+                |pen, path| {
+                    fs::rename(path, path.with_extension("old")).expect("renamed");
+                    pen.reopen();
+                },
+                "two\nthree\n",
+            ),
+        ] {
+            let (mut pen, path) = pen("torn", text);
+            (pen.fresh, pen.broken) = (false, !text.ends_with('\n'));
+            if !pen.broken {
+                pen.fresh = true;
+            }
+            prepare(&mut pen, &path);
+            pen.write(b"one\ntwo\nthree\n", &mut text.len()).expect("written");
+            assert_eq!(fs::read_to_string(&path).expect("the file"), right, "{text:?}");
+            let _ = (fs::remove_file(path.with_extension("old")), fs::remove_file(path));
+        }
+    }
+
+    #[test]
     fn a_pipe_without_a_reader_is_opened_and_holds_what_it_can() {
         let path = std::env::temp_dir().join(format!("evenkeel-pipe-{}", std::process::id()));
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
         assert!(made.success());
         let mut pen = Pen::new(Some(&path)).expect("open without a reader").0;
-        pen.write(b"line\n", 1).expect("written");
+        pen.write(b"line\n", &mut 0).expect("written");
         let mut reader = File::open(&path).expect("a reader");
         let mut read = [0; 5];
         io::Read::read_exact(&mut reader, &mut read).expect("the line");

@@ -9,17 +9,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::LogFormat;
 use crate::limits;
 
-/// Whole lines.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) lines: u64,
-}
-
 /// What the writing thread is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Write(Batch),
+    /// Whole lines.
+    Write(Vec<u8>),
     /// There may be a file to open again.
     Look,
     /// Everything before this is written; say so.
@@ -46,6 +40,8 @@ pub(super) struct Ends {
     pub(super) losses: Arc<Losses>,
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) reopen: Arc<AtomicBool>,
+    /// Is disconnected when nothing is to be waited for any more.
+    pub(super) hurry: Receiver<()>,
 }
 
 /// What all queues of a process share, one after the other: what is lost behind an old one is counted all the same.
@@ -54,6 +50,9 @@ pub(super) struct Shared {
     pub(super) losses: Arc<Losses>,
     /// Lines were lost.
     pub(super) rings: Receiver<()>,
+    /// Dropped when nothing is to be waited for any more.
+    pub(super) patience: Option<Sender<()>>,
+    hurry: Receiver<()>,
     returns: Sender<Vec<u8>>,
     returned: Receiver<Vec<u8>>,
 }
@@ -63,7 +62,8 @@ impl Shared {
         let (returns, returned) = bounded(limits::LOG_BATCHES);
         let (bell, rings) = bounded(1);
         let losses = Arc::new(Losses { lines: 0.into(), said: 0.into(), error: Mutex::default(), bell });
-        Self { losses, rings, returns, returned }
+        let (patience, hurry) = bounded(0);
+        Self { losses, rings, patience: Some(patience), hurry, returns, returned }
     }
 }
 
@@ -93,8 +93,13 @@ impl Losses {
 
     /// Counts lines that could not be written.
     pub(super) fn refused(&self, lines: u64, error: &io::Error) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        self.blame(error);
         self.add(lines);
+    }
+
+    /// What is lost next is lost for this.
+    pub(super) fn blame(&self, error: &io::Error) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
 
     /// Says what was lost and not yet said.
@@ -112,7 +117,7 @@ impl Losses {
 /// Both ends.
 pub(super) fn queue(format: LogFormat, shared: &Shared) -> (Queue, Ends) {
     let (orders, received) = bounded(limits::LOG_BATCHES);
-    let Shared { losses, returns, returned, .. } = shared.clone();
+    let Shared { losses, returns, returned, hurry, .. } = shared.clone();
     let waiting = Arc::<AtomicUsize>::default();
     let ends = Ends {
         orders: received,
@@ -120,6 +125,7 @@ pub(super) fn queue(format: LogFormat, shared: &Shared) -> (Queue, Ends) {
         losses: Arc::clone(&losses),
         waiting: Arc::clone(&waiting),
         reopen: Arc::default(),
+        hurry,
     };
     (Queue { orders, returned, losses, waiting, format }, ends)
 }
@@ -149,7 +155,7 @@ impl Queue {
             return Err(bytes);
         }
         self.waiting.fetch_add(length, Relaxed);
-        self.orders.try_send(Order::Write(Batch { bytes, lines })).map_err(|error| {
+        self.orders.try_send(Order::Write(bytes)).map_err(|error| {
             self.waiting.fetch_sub(length, Relaxed);
             self.losses.add(lines);
             unwritten(error.into_inner())
@@ -160,7 +166,7 @@ impl Queue {
     pub fn pass_last(&self, bytes: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
         let length = bytes.len();
         self.waiting.fetch_add(length, Relaxed);
-        let order = Order::Write(Batch { bytes, lines });
+        let order = Order::Write(bytes);
         self.orders.send_timeout(order, limits::LOG_PATIENCE).map_err(|error| {
             self.waiting.fetch_sub(length, Relaxed);
             self.losses.add(lines);
@@ -176,7 +182,7 @@ impl Queue {
 
 fn unwritten(order: Order) -> Vec<u8> {
     match order {
-        Order::Write(batch) => batch.bytes,
+        Order::Write(bytes) => bytes,
         Order::Look | Order::Finish(_) => Vec::new(),
     }
 }

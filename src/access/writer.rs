@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, after, bounded, never, select};
 
 use super::pen::{Made, Pen, Place};
-use super::queue::{Batch, Ends, Order, Queue, Shared, queue};
+use super::queue::{Ends, Order, Queue, Shared, queue};
 use crate::config::AccessLog;
 use crate::limits;
 
@@ -97,30 +97,81 @@ fn write_all(ends: &Ends, pen: &mut Pen, mut before: Vec<Ending>) {
         if ends.reopen.swap(false, Relaxed) {
             pen.reopen();
         }
-        match order {
+        let finish = match order {
             Order::Write(batch) => {
                 for other in before.drain(..) {
                     other.await_until(&never::<()>());
                 }
-                write(ends, pen, batch);
+                write(ends, pen, batch)
             }
-            Order::Look => {}
-            Order::Finish(done) => {
-                ends.losses.say();
-                let _ = done.send(());
-            }
+            Order::Look => None,
+            Order::Finish(done) => Some(done),
+        };
+        if let Some(done) = finish {
+            ends.losses.say();
+            let _ = done.send(());
         }
     }
 }
 
-fn write(ends: &Ends, pen: &mut Pen, batch: Batch) {
-    if let Err((lost, error)) = pen.write(&batch.bytes, batch.lines) {
-        ends.losses.refused(lost, &error);
+/// Writes a batch, and what comes meanwhile where it has to wait; what to say then, if that was asked for.
+fn write(ends: &Ends, pen: &mut Pen, mut batch: Vec<u8>) -> Option<Sender<()>> {
+    let (mut written, mut finish, mut waits) = (0, None, false);
+    while let Err(error) = pen.write(&batch, &mut written) {
+        let hurries = finish.is_some() || ends.hurry.try_recv() == Err(TryRecvError::Disconnected);
+        if hurries || !may_pass(&error) {
+            let lost = memchr::memchr_iter(b'\n', &batch[written..]).count();
+            ends.losses.refused(lost as u64, &error);
+            break;
+        }
+        if !waits {
+            log::warn!("access log: lines wait and are tried again: {error}");
+        }
+        waits = true;
+        ends.losses.blame(&error);
+        finish = gather(ends, &mut batch);
+        if ends.reopen.swap(false, Relaxed) {
+            pen.reopen();
+        }
     }
-    ends.waiting.fetch_sub(batch.bytes.len(), Relaxed);
-    let mut bytes = batch.bytes;
+    if waits && written == batch.len() {
+        log::info!("access log: the lines that waited are written");
+    }
+    ends.waiting.fetch_sub(batch.len(), Relaxed);
+    give(ends, batch);
+    finish
+}
+
+/// A full disk gets room again, and a file that is too large is replaced.
+fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Takes up what comes until it is time for another try.
+fn gather(ends: &Ends, batch: &mut Vec<u8>) -> Option<Sender<()>> {
+    let (again, none) = (after(limits::LOG_RETRY), never());
+    let mut orders = &ends.orders;
+    loop {
+        select! {
+            recv(orders) -> order => match order {
+                Ok(Order::Write(more)) => {
+                    batch.extend_from_slice(&more);
+                    give(ends, more);
+                }
+                Ok(Order::Look) => return None,
+                Ok(Order::Finish(done)) => return Some(done),
+                Err(_) => orders = &none,
+            },
+            recv(ends.hurry) -> _ => return None,
+            recv(again) -> _ => return None,
+        }
+    }
+}
+
+/// With more buffers about than there is use for, this one is let go of.
+fn give(ends: &Ends, mut bytes: Vec<u8>) {
     bytes.clear();
-    // With more buffers about than there is use for, this one is let go of.
     let _ = ends.returns.try_send(bytes);
 }
 
@@ -164,6 +215,37 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_room_on_a_disk_is_no_loss_and_keeps_the_queue_free() {
+        let (queue, ends) = queue(LogFormat::Text, &Shared::new());
+        let (hurry, patience) = (bounded::<()>(0), limits::LOG_BATCHES as u32 + 9);
+        let ends = Ends { hurry: hurry.1, ..ends };
+        let losses = Arc::clone(&ends.losses);
+        let path = std::env::temp_dir().join(format!("evenkeel-room-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
+        let mut pen = Pen::new(Some(&path)).expect("/dev/full").0;
+        let reopen = Arc::clone(&ends.reopen);
+        let writer = thread::spawn(move || write_all(&ends, &mut pen, Vec::new()));
+        for _ in 0..patience {
+            let began = std::time::Instant::now();
+            while queue.orders().is_full() {
+                assert!(began.elapsed() < std::time::Duration::from_secs(20), "nobody takes it");
+                thread::yield_now();
+            }
+            queue.pass(lines(1), 1).expect("room");
+        }
+        std::fs::remove_file(&path).expect("removed");
+        reopen.store(true, Relaxed);
+        queue.orders().send(Order::Look).expect("taken");
+        drop(queue);
+        writer.join().expect("no panic");
+        let text = std::fs::read_to_string(&path).expect("the file");
+        assert_eq!((text, losses.lines()), ("line 0\n".repeat(patience as usize), 0));
+        let _ = std::fs::remove_file(path);
+        drop(hurry.0);
+    }
+
+    #[test]
     fn a_full_queue_gives_the_lines_back_and_counts_them() {
         let (queue, ends) = queue(LogFormat::Text, &Shared::new());
         for _ in 0..limits::LOG_BATCHES {
@@ -182,7 +264,9 @@ mod tests {
         (0..4).for_each(|_| queue.pass(batch.clone(), 1).expect("room"));
         assert!(queue.pass(batch.clone(), 1).is_err());
         let Ok(Order::Write(first)) = ends.orders.try_recv() else { panic!("a batch") };
-        write(&ends, &mut Pen::new(Some("/dev/null".as_ref())).expect("/dev/null").0, first);
+        assert!(
+            write(&ends, &mut Pen::new(Some("/dev/null".as_ref())).expect("/dev/null").0, first).is_none()
+        );
         queue.pass(batch.clone(), 1).expect("room again");
         assert!(queue.pass(batch, 1).is_err());
     }

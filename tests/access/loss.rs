@@ -52,7 +52,7 @@ fn a_full_disk_loses_lines_and_no_request() {
     let (place, backend) = (Place::new(), Backend::named("a"));
     let directory = place.path("disk");
     fs::create_dir(&directory).expect("a directory");
-    let mount = "mount -t tmpfs -o size=64k none \"$0\"";
+    let mount = "mount -t tmpfs -o size=16m none \"$0\" && head -c 16700000 /dev/zero > \"$0/else\"";
     let can = Command::new("unshare").args(["-m", "sh", "-c", mount, &directory]).output();
     if !can.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: no disk of its own can be made here, which takes root and unshare(1)");
@@ -65,24 +65,33 @@ fn a_full_disk_loses_lines_and_no_request() {
     command.args(["--listen", "127.0.0.1:0", "--access-log", &log, "--backends", &backend.url()]);
     let balancer = Evenkeel::run(command);
     let mut client = Client::connect(balancer.address);
+    eventually(SOON, "the disk is full", || {
+        drop(client.get_with("/", &format!("User-Agent: {}\r\n", "u".repeat(6_000))).expect("a response"));
+        balancer.lines().iter().any(|l| l.contains("lines wait") && l.contains("No space left"))
+    });
+    assert_eq!(lost(&balancer), 0, "there is room for them in memory");
     send_until_lost(&balancer, &mut client);
     eventually(SOON, "it is said", || {
         balancer.lines().iter().any(|l| l.contains("lines lost") && l.contains("No space left"))
     });
-    // In the mount namespace of the balancer: there the disk has room again, and lines go on behind the cut one.
+    // In the mount namespace of the balancer: the disk has room again, and all that waited is written.
     let inside = format!("/proc/{}/root{log}", balancer.id());
-    fs::write(&inside, "").expect("truncate");
+    fs::remove_file(format!("/proc/{}/root{directory}/else", balancer.id())).expect("removed");
+    let text = || fs::read_to_string(&inside).unwrap_or_default();
+    eventually(SOON, "it is said", || balancer.lines().iter().any(|l| l.contains("lines that waited")));
     assert_eq!(client.get("/again").expect("a response").status, 200);
-    eventually(SOON, "a whole line", || {
-        let text = fs::read_to_string(&inside).unwrap_or_default();
-        text.lines()
-            .any(|line| line.contains("\"GET /again HTTP/1.1\" 200 ") && line.starts_with("127.0.0.1 "))
-    });
+    eventually(SOON, "a line", || text().lines().any(|line| line.contains("\"GET /again HTTP/1.1\" 200 ")));
+    let counts = &balancer.status()["counts"];
+    let count = |name: &str| counts[name].as_u64().expect("a count");
+    let right = count("requests") - count("access_log_lost");
+    eventually(SOON, "every line is there or counted", || text().lines().count() as u64 == right);
+    assert!(text().lines().all(|line| line.starts_with("127.0.0.1 - - [")), "each of them whole");
+    assert!(text().len() > 4 << 20, "what waited is among them");
 }
 
 /// Without more, the system ends a process that writes beyond such a limit.
 #[test]
-fn a_limit_of_the_files_size_loses_lines_and_no_request() {
+fn a_limit_of_the_files_size_holds_lines_until_there_is_another_file() {
     let (place, backend) = (Place::new(), Backend::named("a"));
     let log = place.path("a.log");
     let mut command = Command::new("sh");
@@ -98,13 +107,17 @@ fn a_limit_of_the_files_size_loses_lines_and_no_request() {
     ]);
     let balancer = Evenkeel::run(command);
     let mut client = Client::connect(balancer.address);
-    send_until_lost(&balancer, &mut client);
-    eventually(SOON, "it is said", || balancer.lines().iter().any(|l| l.contains("File too large")));
+    let fields = format!("User-Agent: {}\r\n", "u".repeat(6_000));
+    eventually(SOON, "it is said", || {
+        assert_eq!(client.get_with("/", &fields).expect("a response").status, 200);
+        balancer.lines().iter().any(|l| l.contains("lines wait") && l.contains("File too large"))
+    });
     fs::rename(&log, place.path("old.log")).expect("rename");
     balancer.signal(Signal::USR1);
     eventually(SOON, "the file is there again", || fs::exists(&log).expect("to look"));
     assert_eq!(client.get("/again").expect("a response").status, 200);
     eventually(SOON, "a line", || place.lines("a.log").iter().any(|line| line.contains("/again")));
+    assert_eq!(lost(&balancer), 0);
 }
 
 #[test]
