@@ -45,8 +45,11 @@ fn refuse(line: &str) -> ExitCode {
 
 /// How much is logged is said by the level that is set later, and again at each reload.
 fn log_to_stderr() -> std::io::Result<()> {
+    // As wide at any time, so that lines sort as text.
     let config = simplelog::ConfigBuilder::new()
-        .set_time_format_rfc3339()
+        .set_time_format_custom(simplelog::format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+        ))
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)

@@ -205,12 +205,21 @@ fn an_answer_that_is_not_http_is_502() {
         let which: usize = request.target.trim_start_matches('/').parse().unwrap_or(0);
         reply.send(answers[which])
     });
-    let balancer = Evenkeel::start(&["--max-fails", "1000", "--backends", &backend.url()]);
+    let flags = ["--max-fails", "1000", "--log-level", "debug", "--backends", &backend.url()];
+    let balancer = Evenkeel::start(&flags);
     for (i, answer) in answers.iter().enumerate() {
         let response = get(balancer.address, &format!("/{i}")).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
         assert_eq!(response.status, 502, "{answer:?}");
         assert_refused(&response, 502);
     }
+    for reason in ["malformed start line", "malformed header field", "Content-Length fields differ"] {
+        let said = format!("backend {} answered request ", backend.url());
+        let has = |line: &String| line.contains(&said) && line.ends_with(&format!("no HTTP: {reason}"));
+        eventually(SOON, reason, || balancer.lines().iter().any(has));
+    }
+    let lines = balancer.lines();
+    let width = |line: &String| line.find("Z [").map(|at| (at, line.as_bytes()[19]));
+    assert!(lines.iter().filter_map(width).all(|at| at == (26, b'.')), "times sort as text: {lines:#?}");
 }
 
 /// What a client has of a response whose beginning had reached it before the backend sent the rest and closed.

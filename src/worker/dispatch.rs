@@ -171,6 +171,7 @@ impl<N: Net> Pump<N> {
         let mut cause = cause;
         loop {
             let dialled = self.flights[flight_key].backend.is_some();
+            self.log_bad_response(flight_key, cause);
             let reused = self.blame(flight_key, cause);
             if cause == Cause::BackendFull {
                 match self.find_room(key, flight_key, dialled) {
@@ -261,6 +262,15 @@ impl<N: Net> Pump<N> {
         let flight = down.flight.and_then(|flight| self.flights.get(flight));
         let id = flight.map_or("-", |flight| flight.exchange.printable_id());
         log::debug!("client {} request {id} {what}: {}", down.peer, cause.code());
+    }
+
+    /// Says which rule a backend's answer broke.
+    fn log_bad_response(&self, flight: Key, cause: Cause) {
+        if let (Cause::BadResponse(refusal), Some(backend)) = (cause, self.flights[flight].backend) {
+            let id = self.flights[flight].exchange.printable_id();
+            let backend = self.table.backend(backend).identity();
+            log::debug!("backend {backend} answered request {id} with what is no HTTP: {}", refusal.text());
+        }
     }
 
     /// Lets go of the failed upstream and counts the failure against its backend; true when the upstream had
