@@ -54,16 +54,23 @@ fn backend(element: &str) -> Result<Backend, String> {
 impl FromStr for BackendUrl {
     type Err = String;
 
-    /// Reads `http://host:port` or `host:port`; the error is one line that does not repeat the value.
+    /// Reads `http://host:port`, `tcp://host:port` or `host:port`, which say the same; the error is one line that does not repeat the value.
     fn from_str(text: &str) -> Result<Self, String> {
+        let is_path = |text: &str| text.starts_with('/') || text.to_ascii_lowercase().starts_with("unix:/");
+        if is_path(text) {
+            return Err("sockets in the file system are not supported; write host:port".to_owned());
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_end);
         if scheme.eq_ignore_ascii_case("https") {
             return Err(format!("TLS to backends is not supported yet; write {}", suggestion(authority)));
         }
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(format!("scheme {} is not supported; write http://host:port", quoted(scheme)));
+        if !["http", "tcp"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(format!(
+                "scheme {} is not supported; write http://host:port or tcp://host:port",
+                quoted(scheme)
+            ));
         }
         if !matches!(path, "" | "/") {
             let right = suggestion(authority);
@@ -191,6 +198,8 @@ mod tests {
         let cases = [
             ("http://localhost:8081", "http://localhost:8081"),
             ("localhost:8081", "http://localhost:8081"),
+            ("tcp://localhost:8081", "http://localhost:8081"),
+            ("unix:8081", "http://unix:8081"),
             ("HTTP://LocalHost:8081/", "http://localhost:8081"),
             ("127.0.0.1:1", "http://127.0.0.1:1"),
             ("[::1]:65535", "http://[::1]:65535"),
@@ -252,6 +261,9 @@ mod tests {
             ("http:///", "no host and no port"),
             ("https://a:1", "TLS to backends is not supported yet; write http://a:1"),
             ("HTTPS://a:1/x", "TLS to backends is not supported yet"),
+            ("unix:/run/a.sock", "sockets in the file system are not supported; write host:port"),
+            ("unix:///run/a.sock", "sockets in the file system"),
+            ("/run/a.sock", "sockets in the file system"),
             ("ftp://a:1", "scheme \"ftp\" is not supported"),
             ("://a:1", "scheme \"\" is not supported"),
             ("http://http://a:1", "a backend has no path"),

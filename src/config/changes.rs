@@ -12,7 +12,7 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("pin", old.pin != new.pin),
         ("busy_poll", old.busy_poll != new.busy_poll),
         ("admin.address", address(old) != address(new)),
-        ("limits.connections", old.limits.connections != new.limits.connections),
+        ("limits.max_connections", old.limits.connections != new.limits.connections),
     ] {
         fixed.extend(differs.then_some(name));
     }
@@ -314,13 +314,13 @@ mod tests {
                     limits = { max_connections = 7, max_headers = 9 }";
         let (running, next) = (read(FILE), read(&FILE.replace("workers = 2", text)));
         let (lines, fixed) = changes(&running, &next);
-        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin.address", "limits.connections"]);
+        assert_eq!(fixed, ["workers", "pin", "busy_poll", "admin.address", "limits.max_connections"]);
         assert_eq!(lines, ["limits changed"]);
         let kept = keep_fixed(&running, next);
         assert_eq!((kept.workers, kept.pin, kept.busy_poll, &kept.admin), (2, false, false, &None));
         assert_eq!((kept.limits.connections, kept.limits.fields), (None, 9));
         assert_eq!(changes(&kept, &read(FILE)).1, [""; 0]);
         let alone = FILE.replace("workers = 2", "limits = { max_connections = 7 }\nworkers = 2");
-        assert_eq!(changes(&running, &read(&alone)), (vec![], vec!["limits.connections"]));
+        assert_eq!(changes(&running, &read(&alone)), (vec![], vec!["limits.max_connections"]));
     }
 }

@@ -269,8 +269,8 @@ fn say(force: &Force, descriptors: Option<u64>) {
         log::info!("at most {limit} open descriptors, two for each client being served");
         if let Some(asked) = config.limits.connections.filter(|asked| asked.saturating_mul(2) > limit) {
             log::warn!(
-                "max_connections {asked}: {limit} descriptors do not serve so many clients at once, and those too many are \
-                 answered with 503; raise ulimit -n or lower it"
+                "max_connections {asked}: {limit} descriptors do not serve so many clients at once, and those too many get no \
+                 backend: 503, or in TCP mode a reset; raise ulimit -n or lower it"
             );
         }
     }

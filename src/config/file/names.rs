@@ -15,12 +15,16 @@ pub(super) fn routes(
     notes: &Notes,
 ) -> Vec<Route> {
     let route = super::route::route(given, name.to_owned(), span, pools, notes);
-    let names = given.sni.each().enumerate();
-    let one = |(i, (As(host), _)): (usize, (&As<HostPattern>, Span))| {
-        let name = if i == 0 { name.to_owned() } else { format!("{name}:{host}") };
-        Route { name, host: Some(host.clone()), ..route.clone() }
-    };
-    names.map(one).collect()
+    let mut routes: Vec<Route> = Vec::new();
+    for (As(host), place) in given.sni.each() {
+        if routes.iter().any(|route| route.host.as_ref() == Some(host)) {
+            notes.error(place, format!("{host} stands in this list twice; keep one"));
+            continue;
+        }
+        let name = if routes.is_empty() { name.to_owned() } else { format!("{name}:{host}") };
+        routes.push(Route { name, host: Some(host.clone()), ..route.clone() });
+    }
+    routes
 }
 
 /// Notes what a route cannot have where that is spoken.

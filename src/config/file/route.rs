@@ -80,7 +80,8 @@ fn rewrite(given: &model::Route, notes: &Notes) -> Option<Rewrite> {
         let message = "strip_prefix and rewrite_prefix exclude each other; keep one";
         notes.error(given.rewrite_prefix.key(), message.to_owned());
     }
-    if !given.path_prefix.is_there() {
+    // A route by sni has none, which is noted elsewhere.
+    if !given.path_prefix.is_there() && !given.sni.is_there() {
         let key = if strips { "strip_prefix" } else { "rewrite_prefix" };
         notes.error(
             place.key,
@@ -139,7 +140,10 @@ fn action(given: &model::Route, span: Span, pools: &[Pool], notes: &Notes) -> Ac
     }
     match first {
         None => {
-            let message = "a route that leads nowhere; give it a pool, a split, a redirect or a respond";
+            let message = match given.sni.is_there() {
+                true => "a route that leads nowhere; give it a pool or a split",
+                false => "a route that leads nowhere; give it a pool, a split, a redirect or a respond",
+            };
             for key in ["pool", "split", "redirect"] {
                 if notes.is_misspelt(span, key) {
                     return Action::Pool(0);
