@@ -185,6 +185,38 @@ fn what_is_risky_is_warned_of() {
     );
 }
 
+/// What only requests have a use for, in a file that knows connections alone.
+#[test]
+fn keys_of_requests_are_warned_of_where_there_are_only_connections() {
+    let keys = "status_path = \"/x\"\ncause_header = \"X-Foo\"\ntrust_forwarded = [\"10.0.0.0/8\"]\n\
+        timeouts = { head = \"3s\", idle = \"3s\", response = \"3s\", stall = \"1s\", connect = \"1s\" }\n\
+        limits = { max_body = 3, max_head = \"4k\", max_connections = 9 }\n";
+    let listener = |mode: &str, more: &str| {
+        format!(
+            "[[listener]]\naddress = \"127.0.0.1:80{}\"\nmode = \"{mode}\"\npool = \"a\"\n{more}",
+            mode.len()
+        )
+    };
+    let pool =
+        "[[pool]]\nname = \"a\"\nbackend = [{ url = \"tcp://127.0.0.1:1\" }, { url = \"127.0.0.1:2\" }]\n";
+    let said = |listeners: &str| {
+        let (_, warnings) = right("lb.toml", &format!("{keys}{listeners}{pool}"));
+        let word = |line: &String| line.split(' ').nth(2).expect("a key").to_owned();
+        warnings.iter().map(word).collect::<Vec<_>>()
+    };
+    let of_requests = ["status_path", "cause_header", "trust_forwarded"];
+    let of_tables = ["idle", "response", "stall", "max_body", "max_head"];
+    let all: Vec<&str> = [&of_requests[..], &["head"], &of_tables].concat();
+    assert_eq!(said(&listener("tcp", "")), all);
+    assert_eq!(said(&(listener("tcp", "") + &listener("http", ""))), [""; 0]);
+    let route = "[[listener.route]]\nsni = [\"a.b\"]\npool = \"a\"\n\
+        timeouts = { connect = \"1s\", response = \"3s\", stall = \"4s\" }\n";
+    let all: Vec<&str> = [&of_requests[..], &of_tables, &["response", "stall"]].concat();
+    assert_eq!(said(&listener("tcp", route)), all);
+    let proxy = "proxy_protocol = \"require\"\nproxy_from = [\"10.0.0.0/8\"]\n";
+    assert!(!said(&listener("tcp", proxy)).iter().any(|key| key == "head"));
+}
+
 /// `explain.txt` has requests, each after a `$`, and below each what is said.
 #[test]
 fn requests_are_explained() {

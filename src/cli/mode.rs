@@ -6,6 +6,7 @@ use crate::config::{Listener, Mode, Pool};
 
 const NO_REQUESTS: &str =
     "has no effect: every listener is of mode tcp, which looks at no request; leave it out";
+const NO_HEAD: &str = "has no effect: every listener is of mode tcp, and none waits for a PROXY header or a server's name; leave it out";
 const ADDRESS_ALONE: &str = "has no effect: every listener is of mode tcp, where nothing but a client's address is known; leave it out";
 
 fn are_tcp(listeners: &[Listener]) -> bool {
@@ -35,6 +36,10 @@ pub(super) fn check(flags: &Flags, listeners: &[Listener]) -> Result<(), String>
         ("--trust-forwarded", flags.trust_forwarded.is_some()),
     ];
     needless(&of_clients, ADDRESS_ALONE)?;
+    let waits = |listener: &Listener| listener.proxy.is_some() || !listener.routes.all().is_empty();
+    if !listeners.iter().any(waits) {
+        needless(&[("--head-timeout", flags.head_timeout.is_some())], NO_HEAD)?;
+    }
     let of_requests = [
         ("--fail-statuses", &flags.fail_statuses),
         ("--retry-statuses", &flags.retry_statuses),
@@ -71,6 +76,7 @@ mod tests {
             "--try-timeout 1s",
             "--max-body 1m",
             "--stall-timeout 1s",
+            "--head-timeout 1s",
             "--status-path /status",
             "--cause-header X-Cause",
         ] {
@@ -79,6 +85,7 @@ mod tests {
             assert!(line.starts_with(flag) && line.contains("has no effect: every listener"), "{line}");
             run_of(flags);
         }
-        run_of("--mode tcp --algorithm hash --hash-key address --sticky address --head-timeout 1s");
+        run_of("--mode tcp --algorithm hash --hash-key address --sticky address");
+        run_of("--mode tcp --proxy-protocol require --proxy-from 10.0.0.0/8 --head-timeout 1s");
     }
 }

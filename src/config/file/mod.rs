@@ -118,6 +118,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
     }
     let listeners = listener::listeners(&file, node.span, &pools, notes);
     unseen::warn_of_rates(&listeners, &file, notes);
+    unseen::warn_of_file(&listeners, &file, notes);
     if file.pool.has_any() {
         listener::warn_of_unused(&listeners, &pools, &file.pool, notes);
         unseen::warn(&listeners, &file.pool, notes);
