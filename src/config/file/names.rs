@@ -4,7 +4,7 @@ use super::model;
 use super::note::Notes;
 use super::tree::Span;
 use super::written::As;
-use crate::config::{HostPattern, Mode, Pool, Route};
+use crate::config::{Mode, Pool, Route};
 
 /// A route for each of its names, alike but for that; the first has the route's own name.
 pub(super) fn routes(
