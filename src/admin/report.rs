@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::history::{BackendSample, Point, Sample, rounded, unix};
+use super::beginning::Beginning;
+use super::history::{BackendSample, Point, Sample, rounded};
 use super::server::Site;
 use super::{metrics, readiness};
 use crate::balance::circuit::State;
@@ -163,17 +164,17 @@ struct View<'a> {
     present: Sample,
     earlier: Arc<Sample>,
     seconds: f64,
-    /// Milliseconds since the process began, and the Unix time that this was by the clock of now.
+    /// Milliseconds since the process began.
     now: u64,
-    began: f64,
+    began: &'a Beginning,
 }
 
 impl<'a> View<'a> {
-    fn new(site: &Site, table: &'a Table) -> Self {
+    fn new(site: &'a Site, table: &'a Table) -> Self {
         let present = Sample::take(&site.sources);
         let earlier = site.history.earlier().unwrap_or_else(|| Arc::new(present.clone()));
         let (seconds, now) = (present.after(&earlier).as_secs_f64(), site.sources.now());
-        Self { table, present, earlier, seconds, now, began: unix() - now as f64 / 1e3 }
+        Self { table, present, earlier, seconds, now, began: &site.began }
     }
 
     /// Requests sent to all backends of a pool.
@@ -359,7 +360,7 @@ fn backend_report(view: &View<'_>, index: usize, number: BackendId, all: u64) ->
         url: backend.url().to_string(),
         state,
         why,
-        since: rounded(view.began + at as f64 / 1e3),
+        since: rounded(view.began.after(at, view.now)),
         eligible: view.table.pool_of(number).may_serve(view.table, backend),
         backup: backend.is_backup(),
         weight: backend.weight(),

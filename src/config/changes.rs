@@ -12,13 +12,17 @@ pub fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<&'static str>) {
         ("pin", old.pin != new.pin),
         ("busy_poll", old.busy_poll != new.busy_poll),
         ("admin.address", address(old) != address(new)),
+        ("admin.token, taken from an address that other machines reach,", keeps_token(old, new)),
         ("limits.max_connections", old.limits.connections != new.limits.connections),
     ] {
         fixed.extend(differs.then_some(name));
     }
     let token = |config: &Config| Some(config.admin.as_ref()?.token.clone());
     for (name, differs) in [
-        ("admin.token", token(old).zip(token(new)).is_some_and(|(old, new)| old != new)),
+        (
+            "admin.token",
+            token(old).zip(token(new)).is_some_and(|(old, new)| old != new) && !keeps_token(old, new),
+        ),
         ("timeouts", format!("{:?}", old.timeouts) != format!("{:?}", new.timeouts)),
         ("limits", format!("{:?}", old.limits) != format!("{:?}", keep_fixed(old, new.clone()).limits)),
         ("rate_limit", old.rate_limit != new.rate_limit),
@@ -49,13 +53,22 @@ pub fn keep_fixed(running: &Config, next: Config) -> Config {
         workers: running.workers,
         pin: running.pin,
         busy_poll: running.busy_poll,
-        admin: running.admin.as_ref().map(|running| Admin {
-            token: next.admin.as_ref().map_or_else(|| running.token.clone(), |next| next.token.clone()),
-            ..running.clone()
-        }),
+        admin: match &next.admin {
+            Some(Admin { token, .. }) if !keeps_token(running, &next) => {
+                running.admin.as_ref().map(|running| Admin { token: token.clone(), ..running.clone() })
+            }
+            _ => running.admin.clone(),
+        },
         limits: Limits { connections: running.limits.connections, ..next.limits },
         ..next
     }
+}
+
+/// Where other machines reach the running admin listener, a reload does not open it to them: the file may have meant
+/// another address that is not in force.
+fn keeps_token(running: &Config, next: &Config) -> bool {
+    let token = |admin: &Admin| admin.token.is_some() && !admin.address.ip().is_loopback();
+    running.admin.as_ref().is_some_and(token) && next.admin.as_ref().is_some_and(|next| next.token.is_none())
 }
 
 fn listeners(old: &Config, new: &Config, lines: &mut Vec<String>) {
@@ -190,6 +203,28 @@ mod tests {
             Ok((loaded, _)) => loaded.config,
             Err(report) => panic!("{report}"),
         }
+    }
+
+    #[test]
+    fn an_admin_listener_that_others_reach_keeps_its_token_until_a_restart() {
+        let with = |admin: &str| read(&format!("{FILE}\n[admin]\n{admin}\n"));
+        let running = with("address = \"0.0.0.0:9900\"\ntoken = \"sesame-open-up\"");
+        let token = |config: Config| config.admin.and_then(|admin| admin.token);
+        for (next, kept) in [
+            ("address = \"127.0.0.1:9900\"", Some("sesame-open-up")),
+            ("address = \"0.0.0.0:9900\"", Some("sesame-open-up")),
+            ("address = \"0.0.0.0:9900\"\ntoken = \"another-one\"", Some("another-one")),
+        ] {
+            let next = with(next);
+            let fixed = changes(&running, &next).1;
+            assert_eq!(
+                fixed.iter().any(|what| what.contains("token")),
+                next.admin.as_ref().unwrap().token.is_none()
+            );
+            assert_eq!(token(keep_fixed(&running, next)).as_deref(), kept);
+        }
+        let local = with("address = \"127.0.0.1:9900\"\ntoken = \"sesame-open-up\"");
+        assert_eq!(token(keep_fixed(&local, with("address = \"127.0.0.1:9900\""))), None);
     }
 
     /// What a change of the file is said to change.

@@ -1,7 +1,7 @@
 //! What is in force: the configuration, the table and the settings made of it, and how one follows another.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::counts::Counts;
@@ -15,7 +15,7 @@ use crate::id::PoolId;
 use crate::limits;
 use crate::proto::h1::edits::Edits;
 use crate::stats::traffic::Counted;
-use crate::sys::socket::Bound;
+use crate::sys::socket::{Bound, Reach};
 use crate::worker::Settings;
 
 /// Counts, for those who ask from other threads.
@@ -143,9 +143,9 @@ impl Force {
         let ids = self.renew_table(&config, resolve, now);
         self.forget_closed(now);
         self.renew_limiters(&config);
-        let counts = Counts::new(&self.slots, &config);
+        let mut counts = Counts::new(&self.slots, &config);
         for listener in &config.listeners {
-            self.renew_slot(&config, listener, &ids, &sockets, &counts);
+            self.renew_slot(&config, listener, &ids, &sockets, &mut counts);
         }
         sockets.closed = [replaced, self.close(&config, now)].concat();
         let open = || self.slots.iter().filter(|slot| slot.left.is_none());
@@ -213,7 +213,11 @@ impl Force {
             let narrow =
                 address.ip().is_unspecified() && known.is_some_and(|at| self.slots[at].only_v6 && !only_v6);
             if narrow || known.is_none_or(|at| self.slots[at].left.is_some()) {
-                let opened = self.bind(address, only_v6, &bound).map_err(|error| (address, error))?;
+                // The port that the kernel chose stays.
+                let port = known.filter(|_| narrow).map_or(address.port(), |at| self.slots[at].bound.port());
+                let opened = self
+                    .bind(SocketAddr::new(address.ip(), port), only_v6, &bound)
+                    .map_err(|error| (address, error))?;
                 let number = known.unwrap_or(self.slots.len() + new);
                 new += usize::from(known.is_none());
                 bound.push((number as u16, opened));
@@ -221,7 +225,7 @@ impl Force {
         }
         let mut sockets = Sockets::default();
         for (number, bound) in bound {
-            let address = bound.address();
+            let address = bound.reach().address;
             sockets.opened.push((number, bound.listen().map_err(|error| (address, error))?));
         }
         Ok(sockets)
@@ -230,14 +234,12 @@ impl Force {
     /// The sockets of a listener, which may be on addresses that listeners of this process are on too: the one before it,
     /// or one on a narrower address, to which its connections go first.
     fn bind(&self, address: SocketAddr, only_v6: bool, bound: &[(u16, Bound)]) -> io::Result<Bound> {
-        let own = self.slots.iter().filter(|slot| slot.left.is_none()).map(|slot| slot.bound);
-        let mut own = own.chain(bound.iter().map(|(_, bound)| bound.address()));
-        let meets = |other: SocketAddr| {
-            let wide = address.ip().is_unspecified() || other.ip().is_unspecified();
-            other.port() == address.port() && (wide || other.ip() == address.ip())
-        };
+        let own = self.slots.iter().filter(|slot| slot.left.is_none());
+        let own = own.map(|slot| Reach { address: slot.bound, only_v6: slot.only_v6 });
+        let mut own = own.chain(bound.iter().map(|(_, bound)| bound.reach()));
+        let wanted = Reach { address, only_v6 };
         match Bound::new(address, only_v6, self.workers, false) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && own.any(meets) => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && own.any(|own| own.meets(wanted)) => {
                 Bound::new(address, only_v6, self.workers, true)
             }
             bound => bound,
@@ -250,7 +252,7 @@ impl Force {
         listener: &Listener,
         ids: &[PoolId],
         sockets: &Sockets,
-        counts: &Counts<'_>,
+        counts: &mut Counts<'_>,
     ) {
         let known = self.slot(listener.address);
         let number = known.unwrap_or(self.slots.len());
@@ -412,10 +414,10 @@ fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec
     (pool, addresses)
 }
 
-/// On `[::]` IPv4 comes too, unless another listener has it.
+/// On `[::]` IPv4 comes too, unless another listener has all of it.
 fn only_v6(config: &Config, address: SocketAddr) -> bool {
-    let same_port = |other: &Listener| other.address.is_ipv4() && other.address.port() == address.port();
-    address.is_ipv6() && config.listeners.iter().any(same_port)
+    let whole = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+    address.is_ipv6() && config.listeners.iter().any(|other| other.address == whole)
 }
 
 fn limiter_name(listener: &Listener, route: &str) -> String {

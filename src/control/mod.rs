@@ -390,13 +390,17 @@ impl Running {
             changed.push(format!("log_level is now {}", log_level.as_str().to_lowercase()));
         }
         let config = config::keep_fixed(self.force.config(), config);
-        let log = prepare(&mut self.access, config.access_log.as_ref()).map_err(|error| error.to_string())?;
+        // First, since it may wait for names: what a reload that fails takes back has then just been made.
         self.names.follow(urls(&config));
         let before = self.force.addresses();
-        let followed = self.follow(config, log);
+        let log = prepare(&mut self.access, config.access_log.as_ref()).map_err(|error| error.to_string());
+        let followed = log.and_then(|log| {
+            let refused = |(address, error)| format!("cannot listen on {address}: {error}");
+            self.follow(config, log).map_err(refused)
+        });
         let now = self.force.config();
         self.names.forget_others(urls(now), now.resolve_interval);
-        followed.map_err(|(address, error)| format!("cannot listen on {address}: {error}"))?;
+        followed?;
         log::set_max_level(log_level);
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         fixed.iter().for_each(|what| log::warn!("{what} changes with a restart only"));

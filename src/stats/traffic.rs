@@ -181,6 +181,11 @@ impl Counted {
         Self { listener: listener.to_owned(), ..self.renamed(self.name.clone()) }
     }
 
+    /// Both count with the same counts.
+    pub fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.by_worker, &other.by_worker)
+    }
+
     /// What it is called: its label.
     pub fn name(&self) -> &str {
         &self.name

@@ -11,7 +11,35 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Bound {
     sockets: Vec<Socket>,
-    address: SocketAddr,
+    reach: Reach,
+}
+
+/// What sockets at an address take.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// As bound.
+    pub address: SocketAddr,
+    /// On `[::]`: no IPv4.
+    pub only_v6: bool,
+}
+
+impl Reach {
+    /// Whether some connections would reach both.
+    pub fn meets(self, other: Self) -> bool {
+        let (one, two) = (self.address.ip(), other.address.ip());
+        let wide = one.is_unspecified() || two.is_unspecified();
+        self.address.port() == other.address.port()
+            && (one == two
+                || (wide && one.is_ipv4() == two.is_ipv4())
+                || self.covers(two)
+                || other.covers(one))
+    }
+
+    /// It is on `[::]` and takes IPv4 too.
+    fn covers(self, ip: IpAddr) -> bool {
+        let own = self.address.ip();
+        own.is_ipv6() && own.is_unspecified() && !self.only_v6 && ip.is_ipv4()
+    }
 }
 
 impl Bound {
@@ -23,7 +51,7 @@ impl Bound {
     pub fn new(address: SocketAddr, only_v6: bool, count: usize, beside: bool) -> io::Result<Self> {
         let first = match bind(address, only_v6, beside) {
             Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
-                bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), false, false)?
+                bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), false, beside)?
             }
             bound => bound?,
         };
@@ -33,12 +61,12 @@ impl Bound {
         for _ in 1..count {
             sockets.push(bind(address, only_v6, true)?);
         }
-        Ok(Self { sockets, address })
+        Ok(Self { sockets, reach: Reach { address, only_v6 } })
     }
 
-    /// Where they are.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// What they will take.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Has the kernel take connections from now on.

@@ -3,7 +3,7 @@
 use super::gauges::{routed, sum};
 use super::metrics::scrape;
 use super::{Admin, gated};
-use crate::support::{Backend, Client, Port, SOON, eventually};
+use crate::support::{Backend, Client, Port, SOON, eventually, get};
 
 /// A listener's part of a file.
 fn listener(name: &str, port: &Port) -> String {
@@ -124,6 +124,27 @@ fn counts_follow_the_name_and_what_is_open_stays_with_the_address() {
     admin.reload(&(listener("c", &one) + &listener("d", &third) + &pool));
     assert_eq!((counts("c"), counts("d")), ((0.0, 0.0), (5.0, 5.0)));
     assert_eq!(admin.json("/api/status")["listeners"][1]["address"], third.address.to_string());
+    // Its name is back where nobody counted by it: what it had counted is another's now.
+    let fourth = Port::reserve();
+    admin.reload(&(listener("c", &one) + &listener("d", &third) + &listener("a", &fourth) + &pool));
+    assert_eq!((counts("a"), counts("d")), ((0.0, 0.0), (5.0, 5.0)));
+}
+
+#[test]
+fn a_route_without_a_name_counts_on_when_its_listener_is_renamed() {
+    let backend = Backend::named("a");
+    let pool = format!("[[pool]]\nname = \"p\"\n[[pool.backend]]\nurl = \"{}\"\n", backend.url());
+    let port = Port::reserve();
+    let file = |name: &str| listener(name, &port).replace("name = \"own\"\n", "") + &pool;
+    let admin = Admin::start_with_file(&file("web"));
+    let count = |name: &str| {
+        let labels = format!("listener=\"{name}\",route=\"{name}/1\",method=\"GET\",class=\"2xx\"");
+        scrape(&admin).get(&format!("evenkeel_route_requests_total{{{labels}}}")).copied()
+    };
+    assert_eq!(get(port.address, "/own").expect("a response").status, 200);
+    assert_eq!(count("web"), Some(1.0));
+    admin.reload(&file("www"));
+    assert_eq!((count("www"), count("web")), (Some(1.0), None));
 }
 
 #[test]

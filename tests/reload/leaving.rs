@@ -170,6 +170,37 @@ fn a_narrower_address_beside_a_wider_one_has_its_own_connections() {
 }
 
 #[test]
+fn ipv6_takes_the_ipv4_that_no_narrower_address_has() {
+    let (a, b, port) = (Backend::named("a"), Backend::named("b"), free_port());
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    }
+    let both = on(&a, &b, &format!("127.0.0.1:{port}")).replace("127.0.0.1:0", &format!("[::]:{port}"));
+    let _live = Live::start(&both);
+    let said = |last: u8| get(([127, 0, 0, last], port).into(), "/").expect("a response").text();
+    (0..8).for_each(|_| assert_eq!((said(1), said(2)), ("b".to_owned(), "a".to_owned())));
+}
+
+#[test]
+fn what_another_process_listens_on_is_not_shared_with_it() {
+    let (a, b, port) = (Backend::named("a"), Backend::named("b"), free_port());
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    }
+    let file = |own: u8| {
+        let narrow = on(&a, &b, &format!("127.0.0.{own}:{port}"));
+        narrow.replace("127.0.0.1:0", &format!("[::1]:{port}"))
+    };
+    let _first = Live::start(&file(2));
+    let second = Live::start(&on(&a, &b, &format!("127.0.0.1:{port}")));
+    second.refuse(&file(1), &[&format!("cannot listen on [::1]:{port}")]);
+    let wide = file(1).replace("[::1]", "[::]");
+    second.refuse(&wide, &[&format!("cannot listen on [::]:{port}")]);
+}
+
+#[test]
 fn ipv4_is_taken_by_the_ipv6_listener_that_is_left() {
     let (a, b, port) = (Backend::named("a"), Backend::named("b"), free_port());
     if TcpListener::bind("[::1]:0").is_err() {
