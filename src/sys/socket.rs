@@ -47,7 +47,8 @@ impl Bound {
     ///
     /// Unless they may stand `beside` others of this user, the first is bound before it allows others to share the port, so
     /// that the bind fails when any process, another evenkeel included, has it. `only_v6` keeps `[::]` from taking IPv4
-    /// too.
+    /// too. Beside a socket of ours on a narrower address those of other processes of this user go unnoticed: the kernel does
+    /// not say whose it is.
     pub fn new(address: SocketAddr, only_v6: bool, count: usize, beside: bool) -> io::Result<Self> {
         let first = match bind(address, only_v6, beside) {
             Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {
