@@ -84,6 +84,10 @@ fn wanted(asked: &Asked, action: &str) -> Result<Wanted, Answer> {
     if action == "weight" {
         let range = 1..=u64::from(limits::WEIGHT_MAX);
         let form = format!("the body must be {{\"weight\": N}}, N from 1 to {}", limits::WEIGHT_MAX);
+        // A list would pass for a structure.
+        if asked.body.trim_ascii_start().starts_with(b"[") {
+            return Err(Answer::error(400, &format!("a list; {form}")));
+        }
         let Weight { weight } = serde_json::from_slice(&asked.body)
             .map_err(|error| Answer::error(400, &format!("{error}; {form}")))?;
         let weight = u16::try_from(weight).ok().filter(|_| range.contains(&weight));
@@ -97,7 +101,7 @@ fn wanted(asked: &Asked, action: &str) -> Result<Wanted, Answer> {
     }))
 }
 
-/// The backend of that pool with that `host:port`, or at that position from 0.
+/// The backend of that pool with that `host:port`, or at that position from 0, written as a number is.
 fn find(table: &Table, pool: &str, id: &str) -> Result<BackendId, String> {
     let pools: Vec<_> = table.pools().iter().filter(|pool| !pool.is_gone()).collect();
     let Some(pool) = pools.iter().find(|known| known.config().name == pool) else {
@@ -107,11 +111,18 @@ fn find(table: &Table, pool: &str, id: &str) -> Result<BackendId, String> {
         ));
     };
     let named = pool.members().iter().find(|&&member| report::id(table.backend(member)) == id);
-    let placed = || pool.members().get(id.parse::<usize>().ok()?);
+    let placed = || pool.members().get(place(id)?);
     named.or_else(placed).copied().ok_or_else(|| {
         let known = pool.members().iter().map(|&member| report::id(table.backend(member)));
-        format!("no backend {id:?} in pool {:?}; there is {}", pool.config().name, list(known))
+        let number = id.bytes().all(|byte| byte.is_ascii_digit());
+        let form = if number { " (or its place, from 0, without leading zeros)" } else { "" };
+        format!("no backend {id:?} in pool {:?}; there is {}{form}", pool.config().name, list(known))
     })
+}
+
+/// A position, as the status writes it.
+fn place(id: &str) -> Option<usize> {
+    id.parse().ok().filter(|place: &usize| place.to_string() == id)
 }
 
 /// The first few, for an error that one has to read.
