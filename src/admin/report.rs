@@ -139,6 +139,8 @@ pub(super) struct BackendReport {
     state: &'static str,
     why: String,
     since: f64,
+    /// Its health checks succeed, or it has none; also while it is drained or disabled.
+    healthy: bool,
     /// May be given any request.
     eligible: bool,
     backup: bool,
@@ -361,6 +363,7 @@ fn backend_report(view: &View<'_>, index: usize, number: BackendId, all: u64) ->
         state,
         why,
         since: rounded(view.began.after(at, view.now)),
+        healthy: backend.is_up(),
         eligible: view.table.pool_of(number).may_serve(view.table, backend),
         backup: backend.is_backup(),
         weight: backend.weight(),
@@ -389,11 +392,15 @@ fn standing(backend: &Backend, now: u64) -> (&'static str, String, u64) {
         None => "failures".to_owned(),
     };
     let state = metrics::state(backend);
+    let ill = if last.check_why.is_empty() { "health checks fail".to_owned() } else { last.check_why };
+    let by_command = |what: &str| match backend.is_up() {
+        true => format!("by command: {what}; healthy"),
+        false => format!("by command: {what}; down: {ill}"),
+    };
     let (why, at) = match (state, backend.circuit()) {
-        ("draining", _) => ("by command: no new clients".to_owned(), last.mode_at),
-        ("disabled", _) => ("by command: no new requests".to_owned(), last.mode_at),
-        ("down", _) if last.check_why.is_empty() => ("health checks fail".to_owned(), last.check_at),
-        ("down", _) => (last.check_why, last.check_at),
+        ("draining", _) => (by_command("no new clients"), last.mode_at),
+        ("disabled", _) => (by_command("no new requests"), last.mode_at),
+        ("down", _) => (ill, last.check_at),
         (_, State::Open { until }) => {
             let left = until.saturating_sub(now) as f64 / 1e3;
             (format!("{ejected}; tried again in {left:.1} s"), last.traffic_at)

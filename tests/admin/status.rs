@@ -156,6 +156,33 @@ fn a_dead_backend_is_down_and_says_why_and_since_when() {
 }
 
 #[test]
+fn the_health_of_one_that_is_drained_or_disabled_is_told_beside_its_state() {
+    let mut backends = [Backend::named("a"), Backend::named("b")];
+    let admin = Admin::start(&["--health-check-interval", "50ms", "--backends", &list(&backends)]);
+    let address = backends[1].address();
+    let metric = format!("evenkeel_backend_healthy{{pool=\"default\",backend=\"{address}\"}}");
+    let told = |state: &str, healthy: bool, why: &str| {
+        let now = &admin.backends()[1];
+        now["state"] == state
+            && now["healthy"] == healthy
+            && now["eligible"] == (healthy && state == "up")
+            && now["why"].as_str().is_some_and(|said| said.contains(why))
+            && super::metrics::scrape(&admin)[&metric] == f64::from(u8::from(healthy))
+    };
+    assert!(told("up", true, ""), "{:?}", admin.backends());
+    for (action, state) in [("drain", "draining"), ("disable", "disabled")] {
+        assert_eq!(admin.post(&format!("/api/backends/default/1/{action}"), "").0, 200);
+        assert!(told(state, true, "by command: no new"), "{:?}", admin.backends());
+        backends[1].kill();
+        eventually(SOON, "it is not healthy", || told(state, false, "; down: "));
+        backends[1].restart();
+        eventually(SOON, "it is healthy again", || told(state, true, "; healthy"));
+        assert_eq!(admin.post("/api/backends/default/1/enable", "").0, 200);
+        assert!(told("up", true, ""), "{:?}", admin.backends());
+    }
+}
+
+#[test]
 fn a_backend_that_traffic_took_out_says_so() {
     let bad = Backend::start(|_, reply| {
         reply.close();

@@ -33,7 +33,7 @@ pub(super) fn backends(text: &mut Text, table: &Table) {
     let seen: Vec<Seen<'_>> =
         table.backends().iter().filter(|backend| !backend.is_gone()).map(seen).collect();
     backend_counts(text, &seen);
-    let gauges: [BackendValue; 4] = [
+    let gauges: [BackendValue; 5] = [
         (family("evenkeel_backend_in_flight", Kind::Gauge, "Requests in flight."), |seen| {
             seen.sum.in_flight()
         }),
@@ -43,6 +43,9 @@ pub(super) fn backends(text: &mut Text, table: &Table) {
         ),
         (family("evenkeel_backend_weight", Kind::Gauge, "Its share beside the others'."), |seen| {
             u64::from(seen.backend.weight())
+        }),
+        (family("evenkeel_backend_healthy", Kind::Gauge, "1 while its health checks succeed."), |seen| {
+            u64::from(seen.backend.is_up())
         }),
         (family("evenkeel_backend_eligible", Kind::Gauge, "1 while it may be given any request."), |seen| {
             u64::from(seen.eligible)
