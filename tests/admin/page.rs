@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::Admin;
 use super::browser::Browser;
-use crate::support::{Backend, Client, Port, SOON, eventually, get, list};
+use crate::support::process::evenkeel;
+use crate::support::{Backend, Client, Evenkeel, Port, SOON, eventually, get, list};
 
 const ENTER: (&str, u32) = ("Enter", 13);
 const TAB: (&str, u32) = ("Tab", 9);
@@ -98,8 +99,14 @@ fn it_can_be_read_on_a_phone_in_the_dark_and_reached_by_tab_alone() {
     browser.wait("a row for each backend", "document.querySelectorAll('.backends tbody tr').length === 2");
     browser.wait("the cause", "document.querySelector('#errors tbody').textContent.includes('bad-request')");
     browser.wait("points", "document.querySelector('#rates path.requests').getAttribute('d').includes('L')");
-    // A window that is made wider by what is in it would hide it.
-    assert_eq!(browser.eval("document.documentElement.scrollWidth"), 375, "it is too wide");
+    for width in [375, 320] {
+        browser.look(width, 800, "dark");
+        let beyond = "[...document.querySelectorAll('main *')].filter((node) => node.getBoundingClientRect().right > \
+                      document.documentElement.clientWidth + 1).map((node) => `${node.tagName} ${node.className} ${node.id} ${node.textContent}`).join('; ')";
+        let fits =
+            browser.eval("document.documentElement.scrollWidth <= document.documentElement.clientWidth");
+        assert_eq!(fits, true, "it is too wide for {width}: {}", browser.eval(beyond));
+    }
     let dark = "getComputedStyle(document.body).backgroundColor";
     assert_eq!(browser.eval(dark), json!("rgb(17, 22, 28)"));
     let mut reached = Vec::new();
@@ -170,6 +177,29 @@ fn a_weight_is_set_by_keyboard_and_a_wrong_one_is_explained_and_taken_back() {
 }
 
 #[test]
+fn a_chart_without_values_has_no_scale_and_one_of_zeros_has_one_that_can_be_read() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--backends", &backend.url()]);
+    let Some(mut browser) = open(&admin, "idle") else { return };
+    let words = |chart: &str| {
+        format!("[...document.querySelectorAll('#{chart} text')].map((text) => text.textContent)")
+    };
+    browser.wait("points", "document.querySelector('#rates path.requests')?.getAttribute('d').includes('L')");
+    let scale = |words: serde_json::Value| {
+        let words: Vec<_> = words
+            .as_array()
+            .expect("words")
+            .iter()
+            .map(|word| word.as_str().unwrap_or("").to_owned())
+            .collect();
+        words.into_iter().filter(|word| !word.ends_with("ago") && word != "now").collect::<Vec<_>>()
+    };
+    assert_eq!(scale(browser.eval(&words("rates"))), ["0.5", "1"]);
+    assert_eq!(scale(browser.eval(&words("latencies"))), [""; 0]);
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
 fn where_a_pointer_rests_on_a_chart_the_legend_says_what_was_then() {
     let backend = Backend::named("a");
     let admin = Admin::start(&["--backends", &backend.url()]);
@@ -231,8 +261,20 @@ fn it_asks_for_the_token_and_says_when_it_has_lost_contact() {
     browser.wait("contact", "document.querySelector('#lost').hidden");
     browser.wait("it is said", "document.querySelector('#said').textContent === 'Contact is back.'");
     browser.wait("the state", "document.querySelector('#state').textContent === 'ready'");
+    let address = admin.address.to_string();
     drop(admin);
     browser.wait("it is said of one that is gone", lost);
+    let mut command = evenkeel();
+    command.args(["--listen", "127.0.0.1:0", "--admin", &address, "--backends", &backend.url()]);
+    let _again = Evenkeel::run({
+        command.env("EVENKEEL_ADMIN_TOKEN", "mellon");
+        command
+    });
+    browser.wait("it asks for the token of the new one", "!document.querySelector('#login').hidden");
+    browser.wait(
+        "nothing else is said",
+        "document.querySelector('#lost').hidden && document.querySelector('#state').textContent === 'token needed'",
+    );
     assert_eq!(browser.complaints, [""; 0]);
 }
 

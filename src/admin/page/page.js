@@ -47,6 +47,10 @@ async function ask(path, options = {}) {
 function lock(why, token) {
   locked = true;
   $("main").hidden = true;
+  // Whoever asks for a token is in contact.
+  regain();
+  pill("token needed", false);
+  document.title = "Token needed – Evenkeel";
   set($("login-why"), token ? why : "");
   if (token) sessionStorage.removeItem(TOKEN);
   if ($("login").hidden) {
@@ -88,12 +92,15 @@ function found() {
   lastGood = Date.now();
   $("login").hidden = true;
   $("main").hidden = false;
-  if (lostSince) {
-    lostSince = null;
-    $("lost").hidden = true;
-    document.body.classList.remove("lost");
-    say("Contact is back.");
-  }
+  regain();
+}
+
+function regain() {
+  if (!lostSince) return;
+  lostSince = null;
+  $("lost").hidden = true;
+  document.body.classList.remove("lost");
+  say("Contact is back.");
 }
 
 function lose(why) {
@@ -146,8 +153,8 @@ let unit = UNITS.requests;
 
 /* Lines over time, drawn by hand. Where a pointer rests, the legend says what was then. */
 const CHARTS = [
-  { id: "rates", lines: [["requests", "requests"], ["failures", "failed"]], label: rate, what: () => `${unit.unit} per second` },
-  { id: "latencies", lines: [["p50_ms", "p50"], ["p90_ms", "p90"], ["p99_ms", "p99"]], label: time, what: () => "Latency" },
+  { id: "rates", lines: [["requests", "requests"], ["failures", "failed"]], least: 1, label: rate, what: () => `${unit.unit} per second` },
+  { id: "latencies", lines: [["p50_ms", "p50"], ["p90_ms", "p90"], ["p99_ms", "p99"]], least: 0, label: time, what: () => "Latency" },
 ];
 let pointed = null;
 
@@ -155,17 +162,18 @@ function drawCharts() {
   CHARTS.forEach(chart);
 }
 
-function chart({ id, lines, label, what }) {
+function chart({ id, lines, least, label, what }) {
   const svg = $(id), width = svg.clientWidth || 600, height = svg.clientHeight || 192, left = 2, top = 16, bottom = 20;
   const end = points.at(-1)?.time ?? 0, shown = Math.min(POINTS, Math.max(60, end - (points[0]?.time ?? end))), begin = end - shown;
   const values = points.flatMap((point) => lines.map(([name]) => point[name] ?? 0));
-  const most = Math.max(1e-9, ...values), scale = nice(most);
+  const most = Math.max(least, ...values), scale = nice(most || 1);
   const x = (at) => left + ((at - begin) / shown) * (width - 2 * left), y = (value) => top + (1 - value / scale) * (height - top - bottom);
   const parts = [];
   for (const share of [0, 0.5, 1]) {
     const at = y(scale * share);
     parts.push(`<line class="grid" x1="0" x2="${width}" y1="${at}" y2="${at}"/>`);
-    if (share) parts.push(`<text x="${left}" y="${at - 4}">${label(scale * share)}</text>`);
+    // Where nothing was, there is no scale.
+    if (share && most) parts.push(`<text x="${left}" y="${at - 4}">${label(scale * share)}</text>`);
   }
   for (const share of [0.8, 0.4]) parts.push(`<text x="${x(end - share * shown)}" y="${height - 4}" text-anchor="middle">${span(share * shown)} ago</text>`);
   parts.push(`<text x="${width}" y="${height - 4}" text-anchor="end">now</text>`);
@@ -247,6 +255,7 @@ function drawWorkers(workers) {
   rows($("workers").tBodies[0], workers.map((_, i) => String(i)), plainRow(6), (row, key) => {
     const worker = workers[key];
     cells(row, [key, rate(worker.requests_per_second), whole(worker.connections), null, percent(worker.cpu_percent), time(worker.lag_p99_ms)].map((v, i) => v ?? row.cells[i].textContent));
+    [...row.cells].forEach((cell, i) => { cell.dataset.label = $("workers").tHead.rows[0].cells[i].textContent; });
     label(row.cells[3], percent(worker.busy_percent));
     bar(row.cells[3], worker.busy_percent);
   });
