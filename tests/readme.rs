@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::process::{evenkeel, output_of, test_server};
+use crate::support::{Evenkeel, SOON, eventually, get};
 
 fn readme() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -85,4 +86,26 @@ fn the_first_commands_are_the_demo_and_the_tests() {
     let commands: Vec<String> = commands().into_iter().filter(|c| c.starts_with("cargo ")).collect();
     assert_eq!(commands.first().map(String::as_str), Some("cargo run --release -- --demo"));
     assert_eq!(commands.get(1).map(String::as_str), Some("cargo test"));
+}
+
+/// The demo's own traffic, which goes on all the while, is not to be seen in that.
+#[test]
+fn each_answer_of_the_demo_comes_from_the_next_backend() {
+    assert!(readme().contains("Each answer comes from the next backend"));
+    let log = std::env::temp_dir().join(format!("evenkeel-demo-{}", std::process::id()));
+    let path = log.to_str().expect("UTF-8");
+    let balancer = Evenkeel::start(&["--demo", "--listen", "127.0.0.1:0", "--access-log", path]);
+    let own = || std::fs::read_to_string(&log).unwrap_or_default().matches("\"GET /demo ").count();
+    let mut names = Vec::new();
+    for _ in 0..12 {
+        let before = own();
+        eventually(SOON, "the demo's own traffic", || own() > before);
+        let text = get(balancer.address, "/").expect("a response").text();
+        names.push(text.lines().next().unwrap_or_default().to_owned());
+    }
+    let _ = std::fs::remove_file(&log);
+    let all_differ = |three: &&[String]| three[0] != three[1] && three[1] != three[2] && three[0] != three[2];
+    let right = names.windows(3).filter(all_differ).count();
+    // One may come just while the demo asks, once in a while.
+    assert!(right >= 6, "{names:#?}");
 }

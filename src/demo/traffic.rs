@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// Between two requests: enough for a graph that moves, too little to be in the way.
-const PAUSE: Duration = Duration::from_millis(50);
+use crate::limits;
+
+/// Between two rounds: enough for a graph that moves, too little to be in the way.
+const PAUSE: Duration = Duration::from_millis(150);
 /// What a demo on loopback is given to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -14,8 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn start(address: SocketAddr) -> io::Result<()> {
     let ask = move || {
         loop {
-            // What fails is told by the balancer itself.
-            let _ = once(reached(address));
+            // A request for each backend: whoever asks between two rounds sees them take turns. What fails is told by the
+            // balancer itself.
+            for _ in 0..limits::DEMO_BACKENDS {
+                let _ = once(reached(address));
+            }
             thread::sleep(PAUSE);
         }
     };
