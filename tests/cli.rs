@@ -308,6 +308,21 @@ const RISKY: &str =
     "workers = 1\ntrust_forwarded = [\"0.0.0.0/0\"]\n[[pool]]\n[[pool.backend]]\nurl = \"a:1\"\n";
 
 #[test]
+fn an_address_that_cannot_be_listened_on_is_named_as_it_was_given() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("an address").to_string();
+    let pool = "[[pool]]\nbackend = [{ url = \"127.0.0.1:1\" }]\n";
+    let file =
+        Written::new("taken.toml", &format!("[[listener]]\nname = \"web\"\naddress = \"{address}\"\n{pool}"));
+    let right = format!("cannot listen on {address} (listener \"web\"): the port is in use");
+    let arguments = ["--config", file.name()];
+    assert_one_line(&arguments, &run(&arguments, &[]), &[&right]);
+    let right = format!("or --listen {address}): the port is in use");
+    let arguments = ["--listen", &address];
+    assert_one_line(&arguments, &run(&arguments, &[]), &[&right]);
+}
+
+#[test]
 fn a_check_says_ok_with_warnings_on_stdout_and_errors_on_stderr() {
     let file = Written::new("risky.toml", RISKY);
     let output = run(&["--config", file.name(), "--check"], &[]);

@@ -183,10 +183,12 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .to_owned())
 }
 
-/// The first address that stands twice, also when once as IPv4 and once mapped into IPv6.
+/// The first address that stands twice, also when once as IPv4 and once mapped into IPv6. With port 0 each has a port of its
+/// own.
 pub fn doubled_listen(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let mut seen = HashSet::new();
-    addresses.iter().copied().find(|address| !seen.insert((address.ip().to_canonical(), address.port())))
+    let mut chosen = addresses.iter().copied().filter(|address| address.port() != 0);
+    chosen.find(|address| !seen.insert((address.ip().to_canonical(), address.port())))
 }
 
 #[cfg(test)]
@@ -240,6 +242,14 @@ mod tests {
     }
 
     #[test]
+    fn backends_are_reached_by_address_and_port_alone() {
+        for text in ["unix:/run/a.sock", "UNIX:///run/a.sock", "/run/a.sock"] {
+            let line = text.parse::<BackendUrl>().expect_err(text);
+            assert_eq!(line, "sockets in the file system are not supported; write host:port", "{text}");
+        }
+    }
+
+    #[test]
     fn bad_backends_are_refused() {
         let cases = [
             ("", "\"\": no backend; write"),
@@ -261,9 +271,6 @@ mod tests {
             ("http:///", "no host and no port"),
             ("https://a:1", "TLS to backends is not supported yet; write http://a:1"),
             ("HTTPS://a:1/x", "TLS to backends is not supported yet"),
-            ("unix:/run/a.sock", "sockets in the file system are not supported; write host:port"),
-            ("unix:///run/a.sock", "sockets in the file system"),
-            ("/run/a.sock", "sockets in the file system"),
             ("ftp://a:1", "scheme \"ftp\" is not supported"),
             ("://a:1", "scheme \"\" is not supported"),
             ("http://http://a:1", "a backend has no path"),
@@ -351,6 +358,7 @@ mod tests {
         let addresses =
             |list: &[&str]| list.iter().map(|text| parse_listen(text).expect(text)).collect::<Vec<_>>();
         assert_eq!(doubled_listen(&addresses(&["[::]:1", "[::]:2", "127.0.0.1:1", "127.0.0.2:1"])), None);
+        assert_eq!(doubled_listen(&addresses(&["[::]:0", "[::]:0"])), None);
         let doubled =
             doubled_listen(&addresses(&["[::]:1", "127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"]));
         assert_eq!(doubled.map(|a| a.to_string()).as_deref(), Some("[::ffff:127.0.0.1]:1"));

@@ -111,7 +111,8 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
         pipes: pipes(config.workers, descriptors),
     };
     let (pin, workers) = (config.pin, config.workers);
-    let (force, sockets) = first(config, &|url| names.addresses(url), &fixtures, &mut access, log)?;
+    let (log, named) = ((&mut access, log), source.is_some());
+    let (force, sockets) = first(config, &|url| names.addresses(url), &fixtures, log, named)?;
     *table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(force.table());
     watch_signals(sender.clone(), access.reopen())
         .map_err(|e| StartError::System("cannot watch signals", e))?;
@@ -190,9 +191,10 @@ fn first(
     config: Config,
     resolve: force::Resolve<'_>,
     fixtures: &Fixtures,
-    access: &mut access::Log,
-    log: Option<access::Next>,
+    (access, log): (&mut access::Log, Option<access::Next>),
+    from_file: bool,
 ) -> Result<(Force, Sockets), StartError> {
+    let names: Vec<_> = config.listeners.iter().map(|one| (one.address, one.name.clone())).collect();
     match Force::new(config, resolve, fixtures) {
         Ok(begun) => {
             log.into_iter().for_each(|log| access.follow(log));
@@ -200,7 +202,9 @@ fn first(
         }
         Err((address, error)) => {
             log.into_iter().for_each(access::Next::forget);
-            Err(StartError::Listen(address, error))
+            let mut names = names.into_iter().filter(|_| from_file);
+            let listener = names.find(|(place, _)| *place == address).map(|(_, name)| name);
+            Err(StartError::Listen(address, listener, error))
         }
     }
 }

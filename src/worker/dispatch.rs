@@ -171,7 +171,6 @@ impl<N: Net> Pump<N> {
         let mut cause = cause;
         loop {
             let dialled = self.flights[flight_key].backend.is_some();
-            self.log_bad_response(flight_key, cause);
             let reused = self.blame(flight_key, cause);
             if cause == Cause::BackendFull {
                 match self.find_room(key, flight_key, dialled) {
@@ -277,6 +276,7 @@ impl<N: Net> Pump<N> {
     /// been used before.
     fn blame(&mut self, flight_key: Key, cause: Cause) -> bool {
         let mut reused = false;
+        self.log_bad_response(flight_key, cause);
         self.cut_tunnel(flight_key);
         if let Some(up_key) = self.flights[flight_key].upstream.take() {
             reused = self.upstreams[up_key].reused;
