@@ -113,6 +113,12 @@ pub fn reset_on_close(stream: &mio::net::TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
 }
 
+/// Has the kernel take no more than so much beyond what it has sent, and tell of room at half of that.
+pub fn bound_unsent(stream: &mio::net::TcpStream) {
+    // Without it a slow reader is only noticed later.
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(limits::UNSENT);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

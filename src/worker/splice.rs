@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::connection::Ready;
+use super::connection::{Ready, pace};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::tunnel::Way;
@@ -51,6 +51,7 @@ fn turn<S: Transport>(
         }
     }
     if pipe.held() > 0 && receiver_ready.writable {
+        pace(receiver, receiver_ready);
         match receiver.splice_out(pipe) {
             Ok(n) => turn.given = n as u64,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => receiver_ready.writable = false,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::connection::{Flight, Phase, Stage};
+use super::connection::{Flight, Phase, Stage, pace};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::balance::hash;
@@ -158,9 +158,14 @@ impl<N: Net> Pump<N> {
     }
 
     /// The backend has been reached, which is all that can be known of how well it serves.
-    pub(super) fn join_tunnel(&mut self, flight_key: Key) {
+    pub(super) fn join_tunnel(&mut self, key: Key, flight_key: Key) {
         let flight = &mut self.flights[flight_key];
         let Some(carried) = &mut flight.carried else { return };
+        let down = &mut self.downstreams[key];
+        pace(&mut down.stream, &mut down.ready);
+        if let Some(up) = flight.upstream.and_then(|up| self.upstreams.get_mut(up)) {
+            pace(&mut up.stream, &mut up.ready);
+        }
         carried.backend = flight.backend;
         flight.exchange.join();
         self.answered(flight_key);
@@ -195,6 +200,28 @@ impl<N: Net> Pump<N> {
                 idle.min(end.saturating_sub(self.now))
             }
         }
+    }
+
+    /// Its time is over. That is no reset to a side that was given all that the other one said: what waits there still
+    /// arrives.
+    pub(super) fn end_tunnel(&mut self, key: Key, flight_key: Key, cause: Cause) {
+        let down = &self.downstreams[key];
+        let flight = &mut self.flights[flight_key];
+        let empty = |pipe: &Option<Pipe>| pipe.as_ref().is_none_or(|pipe| pipe.held() == 0);
+        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
+        let all_up = !unsent && down.input.is_none() && empty(&flight.request_pipe);
+        if down.output.is_none() && empty(&flight.response_pipe) {
+            flight.exchange.end_in_order();
+        }
+        match &mut flight.carried {
+            Some(carried) => carried.cause = Some(cause),
+            None => self.log_failure(key, cause, format_args!("cut off")),
+        }
+        if let Some(up_key) = self.flights[flight_key].upstream.take_if(|_| all_up) {
+            self.close_upstream(up_key);
+        }
+        self.count_failure(key, cause);
+        self.close_downstream(key);
     }
 
     /// What ends a tunnel before both sides have ended it is to look like that to the backend too.

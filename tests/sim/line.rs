@@ -57,6 +57,7 @@ impl Line {
             ended: ended || self.broken,
             urgent: false,
             failed: self.error,
+            paced: false,
         }
     }
 
