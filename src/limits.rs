@@ -228,6 +228,10 @@ pub const PIPE_MIN: usize = 64 * 1024;
 pub const SPLICE_CALM: (u64, u8) = (16 * 1024, 8);
 /// Spare pipes a worker keeps.
 pub const SPARE_PIPES: usize = 64;
+/// Of those that it did not need for this long …
+pub const SPARE_PIPES_TIME: Duration = Duration::from_secs(60);
+/// … it keeps so many: each has two descriptors.
+pub const SPARE_PIPES_LEAST: usize = 4;
 /// Connections to the admin listener: a few people, a scraper and probes; each has a thread.
 pub const ADMIN_CONNECTIONS: usize = 32;
 /// A request head there: a browser's, with cookies of other services on the same host.

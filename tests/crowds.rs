@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use crate::admin::Admin;
 use crate::support::raw::{read_head, serve_raw};
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually, get};
 
@@ -41,6 +42,28 @@ fn clients_beyond_max_connections_wait_and_are_served_when_others_leave() {
     eventually(SOON, "none but the one that asks", || balancer.open().iter().sum::<u64>() == 1);
     assert_eq!(get(balancer.address, "/").expect("a response").text(), "a");
     assert_eq!(balancer.lines_with("not accepting", "limit"), 1, "{:?}", balancer.lines());
+}
+
+#[test]
+fn a_pause_in_accepting_counts_once_however_long_and_its_end_is_said() {
+    let backend = Backend::named("a");
+    let admin = Admin::start(&["--workers", "1", "--max-connections", "2", "--backends", &backend.url()]);
+    let mut inside: Vec<Client> = (0..2).map(|_| Client::connect(admin.balancer.address)).collect();
+    for client in &mut inside {
+        assert_eq!(client.get("/").expect("a response").text(), "a");
+    }
+    let mut waiting = Client::connect(admin.balancer.address);
+    waiting.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
+    let pauses = || admin.json("/api/status")["counts"]["accept_pauses"].as_u64();
+    eventually(SOON, "a pause", || pauses() == Some(1));
+    // Several further tries to accept.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(pauses(), Some(1));
+    assert_eq!(admin.balancer.lines_with("connections again", "accepting"), 0);
+    drop(inside);
+    assert_eq!(waiting.response("GET").expect("a response").text(), "a");
+    eventually(SOON, "it says so", || admin.balancer.lines_with("connections again", "accepting") == 1);
+    assert_eq!(pauses(), Some(1));
 }
 
 #[test]

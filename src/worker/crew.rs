@@ -8,7 +8,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
@@ -65,6 +65,8 @@ pub struct Crew {
     ways: Box<[(Sender<Command>, Arc<Waker>)]>,
     /// When a worker paused accepting last, in milliseconds of the worker; 0 is never.
     paused: AtomicU64,
+    /// That was said, and not yet that it is over.
+    pause_said: AtomicBool,
 }
 
 impl Crew {
@@ -73,7 +75,7 @@ impl Crew {
         let open = wakers.iter().map(|_| Padded::default()).collect();
         let (senders, ends): (Vec<_>, Vec<_>) = wakers.iter().map(|_| bounded(limits::COMMANDS)).unzip();
         let ways = senders.into_iter().zip(wakers).collect();
-        (Arc::new(Self { open, ways, paused: AtomicU64::new(0) }), ends)
+        (Arc::new(Self { open, ways, paused: AtomicU64::new(0), pause_said: AtomicBool::new(false) }), ends)
     }
 
     /// Tells every worker to drain.
@@ -152,7 +154,16 @@ impl Place {
     /// The workers' clocks began within moments of each other.
     pub fn pauses(&self, now: u64) -> bool {
         let last = self.crew.paused.swap(now.max(1), Relaxed);
-        last == 0 || last + limits::ACCEPT_WARNING.as_millis() as u64 <= now
+        let says = last == 0 || last + limits::ACCEPT_WARNING.as_millis() as u64 <= now;
+        if says {
+            self.crew.pause_said.store(true, Relaxed);
+        }
+        says
+    }
+
+    /// Notes that this worker accepts again; true once after a pause was said.
+    pub fn resumes(&self) -> bool {
+        self.crew.pause_said.swap(false, Relaxed)
     }
 
     /// Asks the others for room at a backend that has all the connections it may have.

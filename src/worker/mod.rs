@@ -31,6 +31,7 @@ mod flush;
 mod generation;
 mod idle;
 mod opening;
+mod pipes;
 pub mod pump;
 mod queue;
 mod release;
@@ -134,6 +135,8 @@ pub struct Worker {
     now: u64,
     /// Accepting is paused until then, in milliseconds since it began.
     paused_until: u64,
+    /// From the first such pause until all who waited are in.
+    paused: bool,
     pruned: u64,
 }
 
@@ -187,6 +190,7 @@ pub fn workers(
             began,
             now: 0,
             paused_until: 0,
+            paused: false,
             pruned: 0,
         });
     }
@@ -262,7 +266,7 @@ impl Worker {
         }
         if self.now - self.pruned >= limits::PRUNE_INTERVAL.as_millis() as u64 {
             self.pruned = self.now;
-            self.pump.prune_idle();
+            self.pump.prune();
         }
         self.pump.pass_due_lines();
         if self.pump.is_measured() && (had_work || !self.events.is_empty()) {
@@ -279,8 +283,8 @@ impl Worker {
             return Ok(Some(Duration::ZERO));
         }
         let accept = self.listeners.iter().any(|l| l.ready).then_some(self.paused_until);
-        let prune =
-            (self.pump.idle_upstreams() > 0).then(|| self.pruned + limits::PRUNE_INTERVAL.as_millis() as u64);
+        let spare = self.pump.idle_upstreams() > 0 || self.pump.has_pipes_to_spare();
+        let prune = spare.then(|| self.pruned + limits::PRUNE_INTERVAL.as_millis() as u64);
         let due = [self.pump.next_expiry(), self.pump.lines_due(), accept, prune]
             .into_iter()
             .flatten()
@@ -298,7 +302,13 @@ impl Worker {
 
     /// Accepts a batch from each listener; true when there was any.
     fn accept(&mut self) -> bool {
-        if self.now < self.paused_until || !self.listeners.iter().any(|listener| listener.ready) {
+        if self.now < self.paused_until {
+            return false;
+        }
+        if !self.listeners.iter().any(|listener| listener.ready) {
+            if std::mem::take(&mut self.paused) && self.place.resumes() {
+                log::info!("accepting connections again");
+            }
             return false;
         }
         let mut any = false;
@@ -351,7 +361,7 @@ impl Worker {
         if self.place.pauses(self.now) {
             log::warn!("not accepting connections for now, those open go on: {why}");
         }
-        self.stats.add(Counter::AcceptPauses, 1);
+        self.stats.add(Counter::AcceptPauses, u64::from(!std::mem::replace(&mut self.paused, true)));
         self.paused_until = self.now + limits::ACCEPT_PAUSE.as_millis() as u64;
     }
 

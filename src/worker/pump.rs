@@ -10,6 +10,7 @@ use super::clock::WallClock;
 use super::connection::{Downstream, Flight, Phase, Ready, Stage, Upstream};
 use super::generation::Past;
 use super::idle::Stacks;
+use super::pipes::Spares;
 use super::queue::Lines;
 use super::scratch::Scratch;
 use super::token::Token;
@@ -24,7 +25,7 @@ use crate::slab::{Key, Slab};
 use crate::stats::Block;
 use crate::stats::traffic::Counted;
 use crate::timer::Wheel;
-use crate::transport::{Net, Newcomer, Pipe};
+use crate::transport::{Net, Newcomer};
 
 /// What a pump must know of the configuration.
 pub struct Settings {
@@ -119,7 +120,7 @@ pub struct Pump<N: Net> {
     pub(super) flights: Slab<Flight>,
     pub(super) idle: Stacks,
     pub(super) pool: buffer::Pool,
-    pub(super) pipes: Vec<Pipe>,
+    pub(super) pipes: Spares,
     /// Pipes that exchanges hold.
     pub(super) pipes_lent: usize,
     pub(super) wheel: Wheel<Key>,
@@ -172,7 +173,7 @@ impl<N: Net> Pump<N> {
             upstreams: Slab::default(),
             flights: Slab::default(),
             pool: buffer::Pool::default(),
-            pipes: Vec::new(),
+            pipes: Spares::default(),
             pipes_lent: 0,
             wheel: Wheel::default(),
             now: 0,
@@ -468,6 +469,11 @@ impl<N: Net> Pump<N> {
     /// Pipes held by exchanges: 0 at rest.
     pub fn pipes_held(&self) -> usize {
         self.pipes_lent
+    }
+
+    /// Pipes are kept that may be closed after a while.
+    pub fn has_pipes_to_spare(&self) -> bool {
+        self.pipes.are_many()
     }
 
     /// Where streams come from.

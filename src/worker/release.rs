@@ -135,6 +135,12 @@ impl<N: Net> Pump<N> {
         }
     }
 
+    /// Closes what was kept for others and is not needed.
+    pub fn prune(&mut self) {
+        self.prune_idle();
+        self.pipes.prune(self.now);
+    }
+
     /// Closes idle upstreams whose time is over.
     pub fn prune_idle(&mut self) {
         let (upstreams, now) = (&self.upstreams, self.now);

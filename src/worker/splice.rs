@@ -75,7 +75,7 @@ impl<N: Net> Pump<N> {
         if self.pipes_lent >= self.settings.pipes {
             return None;
         }
-        let pipe = self.pipes.pop().or_else(|| Pipe::new().ok())?;
+        let pipe = self.pipes.take().or_else(|| Pipe::new().ok())?;
         self.pipes_lent += 1;
         Some(pipe)
     }
@@ -83,8 +83,8 @@ impl<N: Net> Pump<N> {
     /// Takes a pipe back; one that still holds bytes of an exchange is closed.
     pub(super) fn give_pipe(&mut self, pipe: Pipe) {
         self.pipes_lent -= 1;
-        if pipe.held() == 0 && self.pipes.len() < limits::SPARE_PIPES {
-            self.pipes.push(pipe);
+        if pipe.held() == 0 {
+            self.pipes.give(pipe);
         }
     }
 
