@@ -97,8 +97,7 @@ pub struct Running {
 /// Opens the sockets and starts the threads; `source` is where a reload finds the next configuration.
 pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartError> {
     end_on_panic();
-    let began = Instant::now();
-    let descriptors = sys::descriptors::raise_limit();
+    let (began, descriptors) = (Instant::now(), sys::descriptors::raise_limit());
     let (sender, events) = unbounded();
     let names = names(&config, sender.clone())?;
     let stats: Vec<_> = (0..config.workers).map(|_| Arc::new(Block::default())).collect();

@@ -459,11 +459,6 @@ impl Exchange {
         self.ends_by_close
     }
 
-    /// A tunnel is given up with all that was said given to the client: the close of its connection cuts nothing.
-    pub fn end_in_order(&mut self) {
-        self.ends_by_close = false;
-    }
-
     /// The backend's connection broke, which ends no body, not even one that ends with the connection.
     pub fn response_broken(&self) -> Cause {
         match self.phase {

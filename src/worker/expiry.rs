@@ -146,14 +146,10 @@ impl<N: Net> Pump<N> {
                 self.next_address(scratch, key, flight_key, addresses, Cause::ConnectTimeout);
                 return;
             }
-            Stage::Open if flight.exchange.is_tunnel() => {
-                let cause = match self.tunnel_wait(flight_key) {
-                    0 => Cause::TunnelLifetime,
-                    _ => Cause::TunnelIdle,
-                };
-                self.end_tunnel(key, flight_key, cause);
-                return;
-            }
+            Stage::Open if flight.exchange.is_tunnel() => match self.tunnel_wait(flight_key) {
+                0 => Cause::TunnelLifetime,
+                _ => Cause::TunnelIdle,
+            },
             Stage::Open if down.output.is_some() || held(&flight.response_pipe) => Cause::ClientStall,
             Stage::Open if unsent || held(&flight.request_pipe) => Cause::BackendStall,
             Stage::Open if !flight.exchange.awaits_backend() => Cause::ClientStall,

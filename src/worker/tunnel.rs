@@ -202,28 +202,6 @@ impl<N: Net> Pump<N> {
         }
     }
 
-    /// Its time is over. That is no reset to a side that was given all that the other one said: what waits there still
-    /// arrives.
-    pub(super) fn end_tunnel(&mut self, key: Key, flight_key: Key, cause: Cause) {
-        let down = &self.downstreams[key];
-        let flight = &mut self.flights[flight_key];
-        let empty = |pipe: &Option<Pipe>| pipe.as_ref().is_none_or(|pipe| pipe.held() == 0);
-        let unsent = flight.request.as_ref().is_some_and(|request| !request.is_empty());
-        let all_up = !unsent && down.input.is_none() && empty(&flight.request_pipe);
-        if down.output.is_none() && empty(&flight.response_pipe) {
-            flight.exchange.end_in_order();
-        }
-        match &mut flight.carried {
-            Some(carried) => carried.cause = Some(cause),
-            None => self.log_failure(key, cause, format_args!("cut off")),
-        }
-        if let Some(up_key) = self.flights[flight_key].upstream.take_if(|_| all_up) {
-            self.close_upstream(up_key);
-        }
-        self.count_failure(key, cause);
-        self.close_downstream(key);
-    }
-
     /// What ends a tunnel before both sides have ended it is to look like that to the backend too.
     pub(super) fn cut_tunnel(&mut self, flight_key: Key) {
         let Some(flight) = self.flights.get(flight_key) else { return };
