@@ -34,7 +34,7 @@ pub(crate) use near::nearest;
 pub use network::{Network, parse_networks};
 pub use pool::{
     Algorithm, Backend, Cookie, Ejection, Key, Pool, Queue, RateLimit, Resolve, Retry, SameSite, Sticky,
-    StickyBy,
+    StickyBy, bound_hashes,
 };
 pub use proxy::{ProxyProtocol, ProxyVersion};
 pub use rate::parse_rate;

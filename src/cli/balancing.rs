@@ -67,7 +67,7 @@ fn backends(flags: &Flags, base: Vec<Backend>) -> Result<Vec<Backend>, String> {
 
 fn algorithm(flags: &Flags, base: Algorithm) -> Result<Algorithm, String> {
     let (by, set) = match &base {
-        Algorithm::Hash { key, bound } => (key.clone(), (*bound != key.bound()).then_some(*bound)),
+        Algorithm::Hash { key, bound } => (key.clone(), Some(*bound)),
         _ => (Key::Uri, None),
     };
     let hash = |key: Key| Algorithm::Hash { bound: key.bound(), key };

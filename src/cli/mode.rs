@@ -2,7 +2,7 @@
 
 use super::flags::Flags;
 use super::needless;
-use crate::config::{Listener, Mode, Pool};
+use crate::config::{Listener, Mode};
 
 const NO_REQUESTS: &str =
     "has no effect: every listener is of mode tcp, which looks at no request; leave it out";
@@ -11,13 +11,6 @@ const ADDRESS_ALONE: &str = "has no effect: every listener is of mode tcp, where
 
 fn are_tcp(listeners: &[Listener]) -> bool {
     !listeners.is_empty() && listeners.iter().all(|listener| listener.mode == Mode::Tcp)
-}
-
-/// Takes the bound of a hash, which nobody set, where connections have nothing but a client's address to go by.
-pub(super) fn unbind(listeners: &[Listener], pools: &mut [Pool]) {
-    if are_tcp(listeners) {
-        pools.iter_mut().for_each(|pool| pool.algorithm.unbind());
-    }
 }
 
 /// Refuses what no listener has a use for.

@@ -106,7 +106,13 @@ impl Reader {
 
 /// What a file that says nothing says.
 fn unwritten() -> Loaded {
-    Loaded { config: Config::default(), log_level: None, names_listeners: false, names_pools: false }
+    Loaded {
+        config: Config::default(),
+        log_level: None,
+        names_listeners: false,
+        names_pools: false,
+        sets_hash_bound: Vec::new(),
+    }
 }
 
 fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Config, String> {
@@ -124,9 +130,10 @@ fn over(flags: &Flags, loaded: &Loaded, environment: &Environment) -> Result<Con
     let drain_timeout = value("--drain-timeout", &flags.drain_timeout, config::parse_duration)?;
     let listeners = listeners(flags, loaded, environment)?;
     let mut pools = pools(flags, loaded, &timeouts, environment)?;
-    if (flags.mode.is_some() || flags.algorithm.is_some()) && flags.hash_bound.is_none() {
-        super::mode::unbind(&listeners, &mut pools);
-    }
+    // The flag is for a pool that is the only one.
+    let by_flag = [true];
+    let set = if flags.hash_bound.is_some() { &by_flag } else { loaded.sets_hash_bound.as_slice() };
+    config::bound_hashes(&listeners, &mut pools, set);
     Ok(Config {
         listeners,
         workers: workers.map_or(base.workers, |workers| workers as usize),

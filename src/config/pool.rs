@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{BackendUrl, Health, ProxyVersion, Statuses};
+use super::{BackendUrl, Health, Listener, Mode, ProxyVersion, Statuses};
 use crate::limits;
 
 /// One pool as the user asked for it.
@@ -137,13 +137,25 @@ impl Key {
     }
 }
 
-impl Algorithm {
-    /// Only listeners of mode tcp lead to it, and nobody set a bound: it goes by the client's address, whatever its key.
-    pub fn unbind(&mut self) {
-        if let Self::Hash { bound, .. } = self {
-            *bound = None;
+/// Gives the usual bound to the hashes of pools that have none `set`: where only connections come it is that of the client's
+/// address, whatever the key.
+pub fn bound_hashes(listeners: &[Listener], pools: &mut [Pool], set: &[bool]) {
+    for (i, pool) in pools.iter_mut().enumerate() {
+        if let Algorithm::Hash { key, bound } = &mut pool.algorithm
+            && set.get(i) != Some(&true)
+        {
+            let key = if has_connections_alone(listeners, i) { &Key::Address } else { &*key };
+            *bound = key.bound();
         }
     }
+}
+
+/// Listeners lead to this pool, and all that do are of mode tcp.
+pub(super) fn has_connections_alone(listeners: &[Listener], pool: usize) -> bool {
+    let leads = |mode: Mode| {
+        listeners.iter().any(|listener| listener.mode == mode && listener.pools().any(|led| led == pool))
+    };
+    leads(Mode::Tcp) && !leads(Mode::Http)
 }
 
 /// Retries.

@@ -168,6 +168,29 @@ fn flags_go_before_the_file_and_leave_the_rest_of_it() {
 }
 
 #[test]
+fn the_bound_of_a_hash_that_the_file_set_stays_whatever_flags_say_of_the_rest() {
+    let bound = |set: &str, line: &str| {
+        let text = format!(
+            "[[listener]]\naddress = \"127.0.0.1:1\"\n[[pool]]\nname = \"p\"\nalgorithm = \"hash\"\n{set}\n\
+             [[pool.backend]]\nurl = \"127.0.0.1:2\"\n"
+        );
+        match &Written::new(&text).config(line, &[]).pools[0].algorithm {
+            Algorithm::Hash { bound, .. } => *bound,
+            other => panic!("{other:?}"),
+        }
+    };
+    let lines = ["", "--mode tcp", "--algorithm ip-hash", "--algorithm hash --hash-key address"];
+    for (set, right) in
+        [("hash_bound = 125", Some(125)), ("hash_bound = 120", Some(120)), ("hash_bound = 0", None)]
+    {
+        lines.iter().for_each(|line| assert_eq!(bound(set, line), right, "{set} {line}"));
+    }
+    assert_eq!(lines.map(|line| bound("", line)), [Some(125), None, None, None]);
+    assert_eq!(bound("hash_bound = 120", "--mode tcp --hash-bound 150"), Some(150));
+    assert_eq!(bound("hash_bound = 120", "--hash-bound 0"), None);
+}
+
+#[test]
 fn a_flag_can_take_back_what_the_file_set() {
     let file = Written::new(ONE_POOL);
     let config = file.config(

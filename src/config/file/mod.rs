@@ -31,7 +31,7 @@ use std::path::Path;
 use log::LevelFilter;
 use serde::Deserialize;
 
-use super::{Config, Pool};
+use super::{Config, Pool, bound_hashes};
 pub use explain::{explain, summary};
 use given::Given;
 use model::File;
@@ -53,6 +53,8 @@ pub struct Loaded {
     pub names_listeners: bool,
     /// Whether the file itself names pools.
     pub names_pools: bool,
+    /// For each of those whether it sets the bound of a hash.
+    pub sets_hash_bound: Vec<bool>,
 }
 
 /// All defaults as a TOML file to start from, commented: `#key = value` is a default, `## key = value` an example of
@@ -122,10 +124,11 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
     if file.pool.has_any() {
         listener::warn_of_unused(&listeners, &pools, &file.pool, notes);
         unseen::warn(&listeners, &file.pool, notes);
-        unseen::unbind(&listeners, &file.pool, &mut pools);
     } else if listeners.iter().all(|listener| listener.pools().next().is_none()) {
         pools.clear();
     }
+    let sets_hash_bound: Vec<bool> = file.pool.each().map(|(pool, _)| pool.hash_bound.is_there()).collect();
+    bound_hashes(&listeners, &mut pools, &sets_hash_bound);
     let default = Config::default();
     let config = Config {
         listeners,
@@ -153,6 +156,7 @@ fn build(node: &Node, directory: &Path, notes: &Notes) -> Option<Loaded> {
         log_level: file.log_level.get().copied().map(whole::log_level),
         names_listeners: file.listener.has_any(),
         names_pools: file.pool.has_any(),
+        sets_hash_bound,
         config: Config { admin, ..config },
     })
 }

@@ -43,6 +43,7 @@ fn the_printed_file_is_the_defaults() {
     let default = toml("");
     assert!(loaded.names_listeners && loaded.names_pools && !default.names_listeners && !default.names_pools);
     (loaded.names_listeners, loaded.names_pools) = (false, false);
+    assert_eq!(std::mem::take(&mut loaded.sets_hash_bound), [false]);
     // That the file writes it down is the one difference.
     assert_eq!(loaded.log_level.take(), Some(LevelFilter::Info));
     assert_eq!(format!("{loaded:#?}"), format!("{default:#?}"));

@@ -3,24 +3,8 @@
 use super::given::{Many, Place};
 use super::model;
 use super::note::Notes;
-use crate::config::{Key, Listener, Mode, Pool};
-
-/// Listeners lead to this pool, and all that do are of mode tcp.
-fn has_connections_alone(listeners: &[Listener], pool: usize) -> bool {
-    let leads = |mode: Mode| {
-        listeners.iter().any(|listener| listener.mode == mode && listener.pools().any(|led| led == pool))
-    };
-    leads(Mode::Tcp) && !leads(Mode::Http)
-}
-
-/// Takes the bound that nobody set from pools that only listeners of mode tcp lead to.
-pub(super) fn unbind(listeners: &[Listener], given: &Many<model::Pool>, pools: &mut [Pool]) {
-    for (i, (pool, (given, _))) in pools.iter_mut().zip(given.each()).enumerate() {
-        if !given.hash_bound.is_there() && has_connections_alone(listeners, i) {
-            pool.algorithm.unbind();
-        }
-    }
-}
+use crate::config::pool::has_connections_alone;
+use crate::config::{Key, Listener, Mode};
 
 /// Notes what has no effect in pools that only listeners of mode tcp lead to.
 pub(super) fn warn(listeners: &[Listener], given: &Many<model::Pool>, notes: &Notes) {
