@@ -183,11 +183,21 @@ fn a_port_in_use_by_another_evenkeel_is_an_error() {
     }
 
     let port = free_port().to_string();
-    let _second = Evenkeel::start(&["--port", &port, "--backends", &backend.url()]);
+    let second = Evenkeel::start(&["--port", &port, "--backends", &backend.url()]);
     let arguments = ["--port", &port];
     assert_one_line(&arguments, &run(&arguments, &[]), &["--port", &port]);
     let output = run(&[], &[("PROXY_PORT", &port)]);
     assert_one_line(&["PROXY_PORT"], &output, &[&port]);
+
+    // Whichever of two addresses is named first.
+    let (theirs, wide, narrow) =
+        (format!("127.0.0.2:{port}"), format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}"));
+    drop(second);
+    let _third = Evenkeel::start(&["--listen", &theirs, "--backends", &backend.url()]);
+    for (one, two) in [(&wide, &narrow), (&narrow, &wide)] {
+        let arguments = ["--listen", one, "--listen", two];
+        assert_one_line(&arguments, &run(&arguments, &[]), &[&wide, "in use"]);
+    }
 }
 
 #[test]

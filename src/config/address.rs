@@ -183,12 +183,11 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .to_owned())
 }
 
-/// The first address that stands twice, also when once as IPv4 and once mapped into IPv6. With port 0 each has a port of its
-/// own.
+/// The first address that stands twice, also when once as IPv4 and once mapped into IPv6. So with port 0 too: the address is
+/// what a reload knows a listener by.
 pub fn doubled_listen(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let mut seen = HashSet::new();
-    let mut chosen = addresses.iter().copied().filter(|address| address.port() != 0);
-    chosen.find(|address| !seen.insert((address.ip().to_canonical(), address.port())))
+    addresses.iter().copied().find(|address| !seen.insert((address.ip().to_canonical(), address.port())))
 }
 
 #[cfg(test)]
@@ -358,7 +357,7 @@ mod tests {
         let addresses =
             |list: &[&str]| list.iter().map(|text| parse_listen(text).expect(text)).collect::<Vec<_>>();
         assert_eq!(doubled_listen(&addresses(&["[::]:1", "[::]:2", "127.0.0.1:1", "127.0.0.2:1"])), None);
-        assert_eq!(doubled_listen(&addresses(&["[::]:0", "[::]:0"])), None);
+        assert!(doubled_listen(&addresses(&["[::]:0", "[::]:0"])).is_some());
         let doubled =
             doubled_listen(&addresses(&["[::]:1", "127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"]));
         assert_eq!(doubled.map(|a| a.to_string()).as_deref(), Some("[::ffff:127.0.0.1]:1"));

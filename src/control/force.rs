@@ -1,7 +1,7 @@
 //! What is in force: the configuration, the table and the settings made of it, and how one follows another.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::counts::Counts;
@@ -204,7 +204,7 @@ impl Force {
     /// Opens the listeners that are not open; their numbers are those they had, or those behind the present ones. None
     /// takes a connection before all are bound: where one cannot be, nothing has happened.
     fn open(&self, config: &Config) -> Result<Sockets, Refused> {
-        let (mut bound, mut new) = (Vec::new(), 0);
+        let (mut wanted, mut new) = (Vec::new(), 0);
         for listener in &config.listeners {
             let address = listener.address;
             let known = self.slot(address);
@@ -215,14 +215,19 @@ impl Force {
             if narrow || known.is_none_or(|at| self.slots[at].left.is_some()) {
                 // The port that the kernel chose stays.
                 let port = known.filter(|_| narrow).map_or(address.port(), |at| self.slots[at].bound.port());
-                let opened = self
-                    .bind(SocketAddr::new(address.ip(), port), only_v6, &bound)
-                    .map_err(|error| (address, error))?;
                 let number = known.unwrap_or(self.slots.len() + new);
                 new += usize::from(known.is_none());
-                bound.push((number as u16, opened));
+                wanted.push((number as u16, address, port, only_v6));
             }
         }
+        // Whoever has a narrower one is met by the widest, which shares with none but our own.
+        wanted.sort_by_key(|(_, address, ..)| !address.ip().to_canonical().is_unspecified());
+        let mut bound = Vec::new();
+        for (number, address, port, only_v6) in wanted {
+            let opened = self.bind(SocketAddr::new(address.ip(), port), only_v6, &bound);
+            bound.push((number, opened.map_err(|error| (address, error))?));
+        }
+        bound.sort_by_key(|(number, _)| *number);
         let mut sockets = Sockets::default();
         for (number, bound) in bound {
             let address = bound.reach().address;
@@ -414,10 +419,13 @@ fn resolved(pool: &config::Pool, resolve: Resolve<'_>) -> (config::Pool, Vec<Vec
     (pool, addresses)
 }
 
-/// On `[::]` IPv4 comes too, unless another listener has all of it.
+/// On `[::]` IPv4 comes too, unless another listener has all of it on the same port.
 fn only_v6(config: &Config, address: SocketAddr) -> bool {
-    let whole = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-    address.is_ipv6() && config.listeners.iter().any(|other| other.address == whole)
+    let has_whole = |other: &Listener| {
+        other.address.port() == address.port() && other.address.ip().to_canonical() == Ipv4Addr::UNSPECIFIED
+    };
+    let chosen = address.port() != 0;
+    chosen && address.ip() == Ipv6Addr::UNSPECIFIED && config.listeners.iter().any(has_whole)
 }
 
 fn limiter_name(listener: &Listener, route: &str) -> String {

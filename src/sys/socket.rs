@@ -26,7 +26,7 @@ pub struct Reach {
 impl Reach {
     /// Whether some connections would reach both.
     pub fn meets(self, other: Self) -> bool {
-        let (one, two) = (self.address.ip(), other.address.ip());
+        let (one, two) = (self.address.ip().to_canonical(), other.address.ip().to_canonical());
         let wide = one.is_unspecified() || two.is_unspecified();
         self.address.port() == other.address.port()
             && (one == two
@@ -47,8 +47,8 @@ impl Bound {
     ///
     /// Unless they may stand `beside` others of this user, the first is bound before it allows others to share the port, so
     /// that the bind fails when any process, another evenkeel included, has it. `only_v6` keeps `[::]` from taking IPv4
-    /// too. Beside a socket of ours on a narrower address those of other processes of this user go unnoticed: the kernel does
-    /// not say whose it is.
+    /// too. Beside a socket of ours on a wider or narrower address those of other processes of this user go unnoticed: the
+    /// kernel does not say whose it is.
     pub fn new(address: SocketAddr, only_v6: bool, count: usize, beside: bool) -> io::Result<Self> {
         let first = match bind(address, only_v6, beside) {
             Err(error) if address.ip().is_unspecified() && address.is_ipv6() && lacks_ipv6(&error) => {

@@ -57,8 +57,10 @@ fn address(given: &model::Listener, span: Span, seen: &mut Vec<SocketAddr>, note
     seen.push(address);
     if doubled_listen(seen).is_some() {
         seen.pop();
-        let message =
-            format!("address \"{address}\": another listener has it; give each an address of its own");
+        let chosen = if address.port() == 0 { ", or a port" } else { "" };
+        let message = format!(
+            "address \"{address}\": another listener has it; give each an address{chosen} of its own"
+        );
         notes.error(given.address.span(), message);
     }
     address
