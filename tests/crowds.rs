@@ -1,7 +1,7 @@
 //! How many connections there may be: in all, of one client, to one backend; and what one that does not read
 //! its answer holds up, which is its own backend alone.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -283,5 +283,27 @@ fn a_client_that_does_not_read_stops_its_backend_and_nobody_else() {
         assert!(grown < 4 << 20, "grown by {grown} bytes for {last} sent");
         assert!(last < 4 * (32 << 20), "{last} bytes are more than the sockets hold");
         balancer.await_failures("client-stall", 4);
+    }
+}
+
+/// Writes of little fill a send buffer as those of much do, of which a slow reader would have to take megabytes first.
+#[test]
+fn a_client_that_reads_steadily_is_not_cut_however_small_the_pieces_were() {
+    let backend = Backend::start(|_, reply| {
+        reply.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        let piece = format!("2000\r\n{}\r\n", "e".repeat(0x2000));
+        loop {
+            reply.send(&piece)?;
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    });
+    let balancer =
+        Evenkeel::start(&["--workers", "1", "--stall-timeout", "1s", "--backends", &backend.url()]);
+    let client = Client::connect(balancer.address);
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        client.stream().read_exact(&mut [0; 12_000]).expect("it goes on");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

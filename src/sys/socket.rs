@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -88,8 +89,9 @@ fn bind(address: SocketAddr, only_v6: bool, share: bool) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
-    // Inherited by every accepted connection: one call fewer for each.
+    // Inherited by every accepted connection: two calls fewer for each.
     socket.set_tcp_nodelay(true)?;
+    bound_unsent(&socket);
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -114,9 +116,9 @@ pub fn reset_on_close(stream: &mio::net::TcpStream) {
 }
 
 /// Has the kernel take no more than so much beyond what it has sent, and tell of room at half of that.
-pub fn bound_unsent(stream: &mio::net::TcpStream) {
+pub fn bound_unsent(socket: &impl AsFd) {
     // Without it a slow reader is only noticed later.
-    let _ = SockRef::from(stream).set_tcp_notsent_lowat(limits::UNSENT);
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(limits::UNSENT);
 }
 
 #[cfg(test)]

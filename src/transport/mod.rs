@@ -24,8 +24,6 @@ pub trait Transport {
     }
     /// Makes the close that follows a reset: the peer shall not take what it got for all.
     fn abort(&mut self);
-    /// From now on there is room for more as soon as little waits to be sent: however slowly the peer reads, it is seen to.
-    fn pace(&mut self) {}
     /// Bytes can go from one such stream to another through a pipe.
     const SPLICES: bool = false;
     /// Moves up to `most` bytes into the pipe; see [`Pipe::fill`].
@@ -114,10 +112,6 @@ impl Transport for mio::net::TcpStream {
 
     fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.peer_addr()?, self.local_addr()?))
-    }
-
-    fn pace(&mut self) {
-        crate::sys::socket::bound_unsent(self);
     }
 
     fn abort(&mut self) {

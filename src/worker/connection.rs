@@ -30,8 +30,6 @@ pub struct Ready {
     pub urgent: bool,
     /// The connection is broken.
     pub failed: bool,
-    /// It was given much, and is [paced](Transport::pace) since.
-    pub paced: bool,
 }
 
 impl Ready {
@@ -44,7 +42,6 @@ impl Ready {
             urgent: event.is_priority(),
             // A hang-up alone says that both sides have ended, and what the peer sent last may still wait.
             failed: event.is_error(),
-            paced: false,
         }
     }
 
@@ -67,13 +64,6 @@ pub(super) enum Read {
     Failed,
 }
 
-/// Before a connection is given much, once: what has filled a send buffer already is not taken back.
-pub(super) fn pace<S: Transport>(stream: &mut S, ready: &mut Ready) {
-    if !std::mem::replace(&mut ready.paced, true) {
-        stream.pace();
-    }
-}
-
 /// Reads once. A short read has drained the socket, unless its end is still to be read.
 pub(super) fn read<S: Transport>(stream: &mut S, ready: &mut Ready, into: &mut [u8]) -> Read {
     debug_assert!(!into.is_empty());
@@ -94,9 +84,6 @@ pub(super) fn read<S: Transport>(stream: &mut S, ready: &mut Ready, into: &mut [
 
 /// Writes once; how much was taken. A short write says that the socket is full.
 pub(super) fn write<S: Transport>(stream: &mut S, ready: &mut Ready, bytes: &[u8]) -> io::Result<usize> {
-    if bytes.len() >= limits::MUCH {
-        pace(stream, ready);
-    }
     let taken = match stream.write(bytes) {
         Ok(n) => n,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

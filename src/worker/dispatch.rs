@@ -134,7 +134,7 @@ impl<N: Net> Pump<N> {
                 if let Err(cause) = self.announce(key, flight_key) {
                     return self.fail(s, key, cause);
                 }
-                self.join_tunnel(key, flight_key);
+                self.join_tunnel(flight_key);
                 Flow::Moved
             }
             Ok(false) => {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::connection::{Ready, pace};
+use super::connection::Ready;
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use super::tunnel::Way;
@@ -39,9 +39,12 @@ fn turn<S: Transport>(
     let (sender, sender_ready) = from;
     let (receiver, receiver_ready) = to;
     let mut turn = Turn::default();
-    if left > 0 && sender_ready.readable {
+    // Its slots are for pages, and a segment may be of larger ones: it would take more than its size.
+    let room = limits::PIPE.saturating_sub(pipe.held());
+    let most = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+    if most > 0 && sender_ready.readable {
         let was_empty = pipe.held() == 0;
-        match sender.splice_in(pipe, usize::try_from(left).unwrap_or(usize::MAX).min(limits::PIPE)) {
+        match sender.splice_in(pipe, most) {
             Ok(0) => (turn.sender_ended, sender_ready.urgent) = (true, true),
             Ok(n) => turn.taken = n as u64,
             // With bytes in the pipe it may be the pipe that has no room.
@@ -51,7 +54,6 @@ fn turn<S: Transport>(
         }
     }
     if pipe.held() > 0 && receiver_ready.writable {
-        pace(receiver, receiver_ready);
         match receiver.splice_out(pipe) {
             Ok(n) => turn.given = n as u64,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => receiver_ready.writable = false,
@@ -185,7 +187,7 @@ impl<N: Net> Pump<N> {
         if !tunnel && self.body_is_too_slow(flight_key, turn.taken as usize) {
             return Some(self.fail(s, key, Cause::ClientStall));
         }
-        if turn.sender_failed || (turn.sender_ended && !tunnel) {
+        if turn.sender_failed {
             return Some(self.fail(s, key, Cause::ClientClosed));
         }
         if let Some(error) = turn.receiver_failed {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::connection::{Flight, Phase, Stage, pace};
+use super::connection::{Flight, Phase, Stage};
 use super::pump::{Flow, Pump};
 use super::scratch::Scratch;
 use crate::balance::hash;
@@ -158,14 +158,9 @@ impl<N: Net> Pump<N> {
     }
 
     /// The backend has been reached, which is all that can be known of how well it serves.
-    pub(super) fn join_tunnel(&mut self, key: Key, flight_key: Key) {
+    pub(super) fn join_tunnel(&mut self, flight_key: Key) {
         let flight = &mut self.flights[flight_key];
         let Some(carried) = &mut flight.carried else { return };
-        let down = &mut self.downstreams[key];
-        pace(&mut down.stream, &mut down.ready);
-        if let Some(up) = flight.upstream.and_then(|up| self.upstreams.get_mut(up)) {
-            pace(&mut up.stream, &mut up.ready);
-        }
         carried.backend = flight.backend;
         flight.exchange.join();
         self.answered(flight_key);

@@ -142,6 +142,19 @@ fn buffers_and_pipes_are_told_while_a_client_keeps_its_answer_waiting() {
     let sized = Client::connect(admin.balancer.address);
     sized.send("GET /sized HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
     wait(&admin, &worker("pipes_lent"), 1.0);
+    let held = || {
+        let all = scrape(&admin);
+        let of =
+            |name: &str| all.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, n)| n).sum::<f64>();
+        (of("evenkeel_backend_received_bytes_total"), of("evenkeel_worker_sent_bytes_total"))
+    };
+    let mut last = held();
+    eventually(SOON, "nothing more is taken", || {
+        std::thread::sleep(Duration::from_millis(150));
+        std::mem::replace(&mut last, held()) == last
+    });
+    // One pipe and one buffer.
+    assert!(last.0 - last.1 <= f64::from((1 << 20) + (128 << 10)), "{last:?}");
     drop((chunked, sized));
     for (name, none) in [(&buffers, 0.0), (&bytes, 0.0), (&worker("pipes_lent"), 0.0)] {
         wait(&admin, name, none);
@@ -241,8 +254,8 @@ fn the_last_lines_that_a_disk_refused_are_told_too() {
     // The queue to the writer holds some beside those that wait.
     eventually(SOON, "what exceeds them is lost", || lost() >= 100.0);
     assert!(lost() < 1_500.0 - 500.0, "{}", lost());
-    let told = admin.json("/api/status")["counts"]["access_log_lost"].as_f64().expect("a count");
-    eventually(SOON, "both tell the same", || lost() == told);
+    let told = || admin.json("/api/status")["counts"]["access_log_lost"].as_f64().expect("a count");
+    eventually(SOON, "both tell the same", || lost() == told());
 }
 
 #[test]

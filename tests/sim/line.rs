@@ -57,7 +57,6 @@ impl Line {
             ended: ended || self.broken,
             urgent: false,
             failed: self.error,
-            paced: false,
         }
     }
 

@@ -201,14 +201,7 @@ impl Wires {
             told.push((token, line.state()));
         }
         if noise && !self.stale.is_empty() && self.rng.chance(5) {
-            let all = Ready {
-                readable: true,
-                writable: true,
-                ended: true,
-                urgent: false,
-                failed: true,
-                paced: false,
-            };
+            let all = Ready { readable: true, writable: true, ended: true, urgent: false, failed: true };
             told.push((self.rng.pick(&self.stale), all));
         }
         if noise && told.len() > 1 {
