@@ -248,8 +248,8 @@ pub const SAMPLES: usize = 300;
 pub const RECENT_SAMPLES: usize = 10;
 /// Commands and connections on their way to a worker; what does not fit stays where it is.
 pub const COMMANDS: usize = 1024;
-/// The warning that accepting pauses is said again only after this long without a pause.
-pub const ACCEPT_WARNING: Duration = Duration::from_secs(60);
+/// That accepting pauses is said once, and that it goes on after this long without a pause.
+pub const ACCEPT_CALM: Duration = Duration::from_secs(10);
 /// Bytes of an X-Request-Id that are kept for the log: a UUID has 36.
 pub const REQUEST_ID: usize = 64;
 /// Bytes of lines that a worker gathers before it passes them on: a write of less costs about as much.

@@ -47,23 +47,29 @@ fn clients_beyond_max_connections_wait_and_are_served_when_others_leave() {
 #[test]
 fn a_pause_in_accepting_counts_once_however_long_and_its_end_is_said() {
     let backend = Backend::named("a");
-    let admin = Admin::start(&["--workers", "1", "--max-connections", "2", "--backends", &backend.url()]);
+    let mut admin = Admin::start(&["--workers", "1", "--max-connections", "2", "--backends", &backend.url()]);
     let mut inside: Vec<Client> = (0..2).map(|_| Client::connect(admin.balancer.address)).collect();
     for client in &mut inside {
         assert_eq!(client.get("/").expect("a response").text(), "a");
     }
     let mut waiting = Client::connect(admin.balancer.address);
     waiting.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("send");
-    let pauses = || admin.json("/api/status")["counts"]["accept_pauses"].as_u64();
-    eventually(SOON, "a pause", || pauses() == Some(1));
+    let pauses = |admin: &Admin| admin.json("/api/status")["counts"]["accept_pauses"].as_u64();
+    eventually(SOON, "a pause", || pauses(&admin) == Some(1));
     // Several further tries to accept.
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(pauses(), Some(1));
+    assert_eq!(pauses(&admin), Some(1));
     assert_eq!(admin.balancer.lines_with("connections again", "accepting"), 0);
     drop(inside);
     assert_eq!(waiting.response("GET").expect("a response").text(), "a");
     eventually(SOON, "it says so", || admin.balancer.lines_with("connections again", "accepting") == 1);
-    assert_eq!(pauses(), Some(1));
+    assert_eq!(pauses(&admin), Some(1));
+    assert_eq!(admin.balancer.lines_with("not accepting", "limit"), 1);
+    let _more = [(); 2].map(|()| Client::connect(admin.balancer.address));
+    eventually(SOON, "the next is said too", || admin.balancer.lines_with("not accepting", "limit") == 2);
+    admin.balancer.terminate();
+    assert_eq!(admin.balancer.exit_within(SOON).code(), Some(0));
+    assert_eq!(admin.balancer.lines_with("connections again", "accepting"), 1);
 }
 
 #[test]

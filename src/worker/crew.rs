@@ -63,7 +63,7 @@ const CLOSED: u32 = 1 << 31;
 pub struct Crew {
     open: Box<[Padded<AtomicU32>]>,
     ways: Box<[(Sender<Command>, Arc<Waker>)]>,
-    /// When a worker paused accepting last, in milliseconds of the worker; 0 is never.
+    /// When a worker paused accepting last, in milliseconds of the worker.
     paused: AtomicU64,
     /// That was said, and not yet that it is over.
     pause_said: AtomicBool,
@@ -150,20 +150,17 @@ impl Place {
         self.crew.open().map(u64::from).sum()
     }
 
-    /// Notes that this worker pauses accepting now; true when no worker has for a while, so that it is said.
-    /// The workers' clocks began within moments of each other.
+    /// Notes that this worker pauses accepting now; true when that is to be said. The workers' clocks began within moments
+    /// of each other.
     pub fn pauses(&self, now: u64) -> bool {
-        let last = self.crew.paused.swap(now.max(1), Relaxed);
-        let says = last == 0 || last + limits::ACCEPT_WARNING.as_millis() as u64 <= now;
-        if says {
-            self.crew.pause_said.store(true, Relaxed);
-        }
-        says
+        self.crew.paused.fetch_max(now, Relaxed);
+        !self.crew.pause_said.swap(true, Relaxed)
     }
 
-    /// Notes that this worker accepts again; true once after a pause was said.
-    pub fn resumes(&self) -> bool {
-        self.crew.pause_said.swap(false, Relaxed)
+    /// Whether it is to be said that no worker has paused for [`limits::ACCEPT_CALM`].
+    pub fn is_calm(&self, now: u64) -> bool {
+        let last = self.crew.paused.load(Relaxed);
+        last + limits::ACCEPT_CALM.as_millis() as u64 <= now && self.crew.pause_said.swap(false, Relaxed)
     }
 
     /// Asks the others for room at a backend that has all the connections it may have.

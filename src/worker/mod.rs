@@ -138,6 +138,8 @@ pub struct Worker {
     paused_until: u64,
     /// From the first such pause until all who waited are in.
     paused: bool,
+    /// When it is said that such pauses are over, unless one comes before.
+    calm_at: u64,
     pruned: u64,
 }
 
@@ -192,6 +194,7 @@ pub fn workers(
             now: 0,
             paused_until: 0,
             paused: false,
+            calm_at: u64::MAX,
             pruned: 0,
         });
     }
@@ -260,6 +263,9 @@ impl Worker {
         if self.accept() {
             self.pump.run_queue();
         }
+        if self.now >= self.calm_at {
+            self.calm_down();
+        }
         self.pump.expire();
         if woken {
             self.obey();
@@ -286,7 +292,7 @@ impl Worker {
         let accept = self.listeners.iter().any(|l| l.ready).then_some(self.paused_until);
         let spare = self.pump.idle_upstreams() > 0 || self.pump.has_pipes_to_spare();
         let prune = spare.then(|| self.pruned + limits::PRUNE_INTERVAL.as_millis() as u64);
-        let due = [self.pump.next_expiry(), self.pump.lines_due(), accept, prune]
+        let due = [self.pump.next_expiry(), self.pump.lines_due(), accept, prune, Some(self.calm_at)]
             .into_iter()
             .flatten()
             .min()
@@ -307,9 +313,7 @@ impl Worker {
             return false;
         }
         if !self.listeners.iter().any(|listener| listener.ready) {
-            if std::mem::take(&mut self.paused) && self.place.resumes() {
-                log::info!("accepting connections again");
-            }
+            self.paused = false;
             return false;
         }
         let mut any = false;
@@ -364,6 +368,15 @@ impl Worker {
         }
         self.stats.add(Counter::AcceptPauses, u64::from(!std::mem::replace(&mut self.paused, true)));
         self.paused_until = self.now + limits::ACCEPT_PAUSE.as_millis() as u64;
+        self.calm_at = self.now + limits::ACCEPT_CALM.as_millis() as u64;
+    }
+
+    /// Says that the pauses are over.
+    fn calm_down(&mut self) {
+        self.calm_at = u64::MAX;
+        if self.place.is_calm(self.now) {
+            log::info!("accepting connections again");
+        }
     }
 
     fn obey(&mut self) {
@@ -407,6 +420,7 @@ impl Worker {
 
     fn drain(&mut self) {
         self.empty(|_| true);
+        self.calm_at = u64::MAX;
         self.place.retire();
         self.pump.drain();
         self.pump.run_queue();
