@@ -254,6 +254,8 @@ pub const ACCEPT_CALM: Duration = Duration::from_secs(10);
 pub const REQUEST_ID: usize = 64;
 /// Bytes of lines that a worker gathers before it passes them on: a write of less costs about as much.
 pub const LOG_BATCH: usize = 16 * 1024;
+/// A buffer for a batch that has grown beyond this is let go of.
+pub const LOG_BUFFER: usize = 2 * LOG_BATCH;
 /// Lines that do not fill a batch are passed on after this long.
 pub const LOG_DELAY: Duration = Duration::from_millis(100);
 /// Bytes of lines on their way to the thread that writes them, which a disk may take a moment for.
@@ -270,5 +272,6 @@ pub const BEGINNING_SAID: usize = 32;
 pub const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Lost lines are told at most this often.
 pub const LOG_WARNING: Duration = Duration::from_secs(60);
-/// The end of the process waits this long for the last lines.
+/// The end of the process waits this long for the last lines, and so long a log that another has followed waits for room on a
+/// full disk.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(1);

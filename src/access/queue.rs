@@ -102,6 +102,12 @@ impl Losses {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
 
+    /// What is lost from now on is not lost for that any more.
+    pub(super) fn forgive(&self) {
+        self.say();
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Says what was lost and not yet said.
     pub(super) fn say(&self) {
         let all = self.lines();

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, after, bounded, never, select};
 
@@ -94,16 +95,16 @@ impl Ending {
 
 fn write_all(ends: &Ends, pen: &mut Pen, mut before: Vec<Ending>) {
     while let Ok(order) = ends.orders.recv() {
+        if matches!(order, Order::Write(_)) {
+            // A file that is asked for again is another one, behind whose lines none has to stand.
+            let waits = |other: &Ending| !other.await_until(&after(limits::LOG_RETRY));
+            before.drain(..).for_each(|other| while waits(&other) && !ends.reopen.load(Relaxed) {});
+        }
         if ends.reopen.swap(false, Relaxed) {
             pen.reopen();
         }
         let finish = match order {
-            Order::Write(batch) => {
-                for other in before.drain(..) {
-                    other.await_until(&never::<()>());
-                }
-                write(ends, pen, batch)
-            }
+            Order::Write(batch) => write(ends, pen, batch),
             Order::Look => None,
             Order::Finish(done) => Some(done),
         };
@@ -117,9 +118,12 @@ fn write_all(ends: &Ends, pen: &mut Pen, mut before: Vec<Ending>) {
 /// Writes a batch, and what comes meanwhile where it has to wait; what to say then, if that was asked for.
 fn write(ends: &Ends, pen: &mut Pen, mut batch: Vec<u8>) -> Option<Sender<()>> {
     let (mut written, mut finish, mut waits) = (0, None, false);
+    let mut left: Option<Instant> = None;
     while let Err(error) = pen.write(&batch, &mut written) {
         let hurries = finish.is_some() || ends.hurry.try_recv() == Err(TryRecvError::Disconnected);
-        if hurries || !may_pass(&error) {
+        // The log that has followed it may wait for its end, and more may follow.
+        let late = left.is_some_and(|at| at.elapsed() >= limits::LOG_PATIENCE);
+        if hurries || late || !may_pass(&error) {
             let lost = memchr::memchr_iter(b'\n', &batch[written..]).count();
             ends.losses.refused(lost as u64, &error);
             break;
@@ -129,13 +133,18 @@ fn write(ends: &Ends, pen: &mut Pen, mut batch: Vec<u8>) -> Option<Sender<()>> {
         }
         waits = true;
         ends.losses.blame(&error);
-        finish = gather(ends, &mut batch);
+        match gather(ends, &mut batch) {
+            Gathered::All => {}
+            Gathered::Finish(done) => finish = Some(done),
+            Gathered::Left => left = left.or_else(|| Some(Instant::now())),
+        }
         if ends.reopen.swap(false, Relaxed) {
             pen.reopen();
         }
     }
     if waits && written == batch.len() {
         log::info!("access log: the lines that waited are written");
+        ends.losses.forgive();
     }
     ends.waiting.fetch_sub(batch.len(), Relaxed);
     give(ends, batch);
@@ -148,10 +157,20 @@ fn may_pass(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
+/// What came while lines wait.
+enum Gathered {
+    /// What there was.
+    All,
+    /// All that will be asked for.
+    Finish(Sender<()>),
+    /// All that will ever come.
+    Left,
+}
+
 /// Takes up what comes until it is time for another try.
-fn gather(ends: &Ends, batch: &mut Vec<u8>) -> Option<Sender<()>> {
+fn gather(ends: &Ends, batch: &mut Vec<u8>) -> Gathered {
     let (again, none) = (after(limits::LOG_RETRY), never());
-    let mut orders = &ends.orders;
+    let (mut orders, mut gathered) = (&ends.orders, Gathered::All);
     loop {
         select! {
             recv(orders) -> order => match order {
@@ -159,20 +178,22 @@ fn gather(ends: &Ends, batch: &mut Vec<u8>) -> Option<Sender<()>> {
                     batch.extend_from_slice(&more);
                     give(ends, more);
                 }
-                Ok(Order::Look) => return None,
-                Ok(Order::Finish(done)) => return Some(done),
-                Err(_) => orders = &none,
+                Ok(Order::Look) => return gathered,
+                Ok(Order::Finish(done)) => return Gathered::Finish(done),
+                Err(_) => (orders, gathered) = (&none, Gathered::Left),
             },
-            recv(ends.hurry) -> _ => return None,
-            recv(again) -> _ => return None,
+            recv(ends.hurry) -> _ => return gathered,
+            recv(again) -> _ => return gathered,
         }
     }
 }
 
-/// With more buffers about than there is use for, this one is let go of.
+/// With more buffers about than there is use for, this one is let go of, and so is one that has grown.
 fn give(ends: &Ends, mut bytes: Vec<u8>) {
-    bytes.clear();
-    let _ = ends.returns.try_send(bytes);
+    if bytes.capacity() <= limits::LOG_BUFFER {
+        bytes.clear();
+        let _ = ends.returns.try_send(bytes);
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +264,36 @@ mod tests {
         assert_eq!((text, losses.lines()), ("line 0\n".repeat(patience as usize), 0));
         let _ = std::fs::remove_file(path);
         drop(hurry.0);
+    }
+
+    /// Else each reload would leave a thread and 4 MiB behind, and the next log would wait for room with it.
+    #[test]
+    fn a_log_that_another_followed_gives_a_full_disk_up_soon() {
+        let path = std::env::temp_dir().join(format!("evenkeel-left-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
+        let of = |format| AccessLog { path: Some(path.clone()), format };
+        let mut log = started(&of(LogFormat::Text));
+        let (losses, reopen) = (log.losses(), log.reopen());
+        for format in [LogFormat::Json, LogFormat::Text, LogFormat::Json] {
+            log.queue().expect("a queue").pass(lines(2), 2).expect("room");
+            let next = log.prepare(Some(&of(format))).expect("a file").expect("another one");
+            log.follow(next);
+        }
+        let eventually = |what: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            while !what() {
+                assert!(began.elapsed() < std::time::Duration::from_secs(20), "not in time");
+                thread::yield_now();
+            }
+        };
+        eventually(&|| losses.lines() == 6);
+        log.queue().expect("a queue").pass(lines(1), 1).expect("room");
+        std::fs::remove_file(&path).expect("removed");
+        reopen.ask();
+        eventually(&|| std::fs::read_to_string(&path).is_ok_and(|text| text == "line 0\n"));
+        assert_eq!(losses.lines(), 6);
+        let _ = std::fs::remove_file(path);
     }
 
     #[test]
