@@ -19,7 +19,14 @@ impl<N: Net> Pump<N> {
             if down.output.is_some() || flight.is_some_and(|flight| flight.exchange.ends_by_close()) {
                 down.stream.abort();
             }
+            // What a tunnel was never rid of came from its client all the same.
+            let unread =
+                down.input.as_ref().filter(|_| flight.is_some_and(|flight| flight.carried.is_some()));
+            let unread = unread.map_or(0, |input| input.filled().len() as u64);
             if let Some(flight) = down.flight {
+                if unread > 0 {
+                    self.count_taken(flight, unread);
+                }
                 self.cut_tunnel(flight);
                 self.end_flight(flight, false);
             }

@@ -9,17 +9,16 @@ use serde_json::Value;
 use super::Place;
 use crate::layer4::names::hello;
 use crate::layer4::{Server, connect, logged, rest};
-use crate::support::Evenkeel;
+use crate::support::{Evenkeel, Port};
 
-fn balancer(place: &Place, server: &Server, listener: &str) -> Evenkeel {
+fn balancer(place: &Place, url: &str, listener: &str) -> Evenkeel {
     let file = place.write(
         "lb.toml",
         &format!(
             "log_level = \"debug\"\nworkers = 1\ntimeouts.head = \"300ms\"\n\
              access_log = {{ path = \"a.log\", format = \"json\" }}\n\
              [[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\n{listener}\
-             [[pool]]\nname = \"app\"\nhealth.kind = \"none\"\nbackend = [{{ url = \"{}\" }}]\n",
-            server.url()
+             [[pool]]\nname = \"app\"\nhealth.kind = \"none\"\nbackend = [{{ url = \"{url}\" }}]\n"
         ),
     );
     Evenkeel::start(&["--config", &file])
@@ -30,7 +29,7 @@ const ROUTE: &str = "[[listener.route]]\nname = \"r\"\nsni = [\"example.com\"]\n
 #[test]
 fn a_connection_says_its_listener_its_port_its_name_and_its_route() {
     let (place, server) = (Place::new(), Server::echo());
-    let balancer = balancer(&place, &server, ROUTE);
+    let balancer = balancer(&place, &server.url(), ROUTE);
     let sent = hello(b"Example.com");
     let mut client = connect(balancer.address);
     let port = client.local_addr().expect("an address").port();
@@ -48,7 +47,7 @@ fn a_connection_says_its_listener_its_port_its_name_and_its_route() {
 #[test]
 fn one_that_is_refused_says_what_it_asked_for_and_how_long_it_was_held() {
     let (place, server) = (Place::new(), Server::echo());
-    let balancer = balancer(&place, &server, ROUTE);
+    let balancer = balancer(&place, &server.url(), ROUTE);
     let mut held = Duration::ZERO;
     for (count, sent, cause) in [
         (1, hello(b"nobody.example"), "no-route"),
@@ -75,10 +74,27 @@ fn one_that_is_refused_says_what_it_asked_for_and_how_long_it_was_held() {
 }
 
 #[test]
+fn one_whose_backend_cannot_be_reached_has_brought_what_it_sent() {
+    let (place, port) = (Place::new(), Port::reserve());
+    let balancer = balancer(&place, &port.url(), ROUTE);
+    let sent = hello(b"example.com");
+    let mut client = connect(balancer.address);
+    client.write_all(&sent).expect("written");
+    assert!(rest(&mut client).is_err(), "a reset");
+    let line = place.await_json("a.log", 1).remove(0);
+    assert_eq!(
+        (&line["cause"], &line["route"]),
+        (&Value::from("connect-failed"), &Value::from("r")),
+        "{line}"
+    );
+    assert_eq!(line["received_bytes"], sent.len() as u64, "{line}");
+}
+
+#[test]
 fn a_header_of_the_proxy_protocol_that_is_none_has_its_time_and_its_bytes() {
     let (place, server) = (Place::new(), Server::echo());
     let proxy = "pool = \"app\"\nproxy_protocol = \"require\"\nproxy_from = [\"127.0.0.1\"]\n";
-    let balancer = balancer(&place, &server, proxy);
+    let balancer = balancer(&place, &server.url(), proxy);
     let mut client = connect(balancer.address);
     client.write_all(b"PROXY TCP4 1").expect("written");
     assert!(rest(&mut client).is_err(), "a reset");
