@@ -36,6 +36,11 @@ impl Beginning {
         self.started.told(unix() - process::since_boot() + self.at)
     }
 
+    /// The Unix time in seconds of what was so many seconds after the machine began.
+    pub(super) fn wall(&self, since_boot: f64) -> f64 {
+        self.get() + since_boot - self.at
+    }
+
     /// The Unix time in seconds of what was so many milliseconds after it, where it is `now` milliseconds after it now.
     pub(super) fn after(&self, ms: u64, now: u64) -> f64 {
         self.base.told(unix() - now as f64 / 1e3) + ms as f64 / 1e3

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::Sources;
+use super::beginning::Beginning;
 use crate::balance::{Backend, Pool, Table};
 use crate::histogram::Times;
 use crate::limits;
 use crate::stats::Counter;
-use crate::sys::process::thread_seconds;
+use crate::sys::process::{self, thread_seconds};
 
 /// All counters at one moment.
 #[derive(Clone, Debug)]
@@ -136,7 +137,7 @@ impl Sample {
 /// One point of what the page draws.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Point {
-    /// Unix time in seconds.
+    /// In seconds: kept since the machine began, told as Unix time.
     time: f64,
     /// Requests a second, and connections balanced as a whole.
     requests: f64,
@@ -148,6 +149,12 @@ pub(super) struct Point {
     p50_ms: Option<f64>,
     p90_ms: Option<f64>,
     p99_ms: Option<f64>,
+}
+
+impl Point {
+    fn told(&self, began: &Beginning) -> Self {
+        Self { time: rounded(began.wall(self.time)), ..*self }
+    }
 }
 
 /// The last samples and points.
@@ -176,14 +183,14 @@ impl History {
         self.kept().samples.front().map(Arc::clone)
     }
 
-    /// What the page draws, oldest first.
-    pub(super) fn points(&self) -> Vec<Point> {
-        self.kept().points.iter().copied().collect()
+    /// What the page draws, oldest first, by the clock as it is now.
+    pub(super) fn points(&self, began: &Beginning) -> Vec<Point> {
+        self.kept().points.iter().map(|point| point.told(began)).collect()
     }
 
     /// The newest of them.
-    pub(super) fn last(&self) -> Option<Point> {
-        self.kept().points.back().copied()
+    pub(super) fn last(&self, began: &Beginning) -> Option<Point> {
+        self.kept().points.back().map(|point| point.told(began))
     }
 
     /// Takes samples until it is stopped, and woken from its park.
@@ -224,7 +231,7 @@ fn point(last: &Sample, sample: &Sample, connections: u32) -> Point {
     let times = sample.times_since(last);
     let quantile = |share| times.quantile(share).map(|us| rounded(us / 1e3));
     Point {
-        time: rounded(unix()),
+        time: process::since_boot(),
         requests: rounded(rate(WorkerSample::balanced)),
         failures: rounded(rate(|worker| worker.failures)),
         connections,

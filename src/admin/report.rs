@@ -216,12 +216,12 @@ pub(super) fn report(site: &Site) -> Report {
                 ok: sources.reloads.ok(),
                 failed: sources.reloads.failed(),
                 last_successful: sources.reloads.last_successful(),
-                last: sources.reloads.at(),
+                last: rounded(site.began.wall(sources.reloads.at())),
             },
         },
         requests_per_second: rounded(workers.iter().map(|worker| worker.requests_per_second).sum()),
         latency: latency(&view.present.times_since(&view.earlier)),
-        last: site.history.last(),
+        last: site.history.last(&site.began),
         counts: Counter::TOLD
             .iter()
             .map(|&(name, counter)| (name, count(counter)))

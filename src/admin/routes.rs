@@ -30,7 +30,7 @@ pub(super) fn answer(asked: &Asked, site: &Site) -> Answer {
         "/readyz" => readiness::answer(sources),
         "/metrics" => metrics::answer(site, Format::of(asked.accept.as_deref())),
         "/api/status" => Answer::json(200, &report::report(site)),
-        "/api/history" => Answer::json(200, &site.history.points()),
+        "/api/history" => Answer::json(200, &site.history.points(&site.began)),
         "/api/reload" => command(asked, &sources.reload),
         "/api/drain" => command(asked, &sources.drain),
         _ => backends::answer(asked, site),

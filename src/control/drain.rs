@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::{Event, Running, count, failed};
 use crate::limits;
+use crate::sys;
 
 impl Running {
     /// Drains until nothing is left, the drain timeout is over or a second signal comes. Where none has come so far, it
@@ -45,7 +46,7 @@ impl Running {
     fn refuse_reload(&self) {
         let why = "this process is draining";
         log::warn!("not reloaded: {why}");
-        self.outcomes.ended(false, SystemTime::now());
+        self.outcomes.ended(false, sys::process::since_boot());
         while let Ok(asked) = self.reloads.try_recv() {
             // Whoever asked may have given up.
             let _ = asked.send(Err(why.to_owned()));

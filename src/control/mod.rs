@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use log::LevelFilter;
@@ -127,7 +127,7 @@ pub fn start(config: Config, source: Option<Source>) -> Result<Running, StartErr
     let (draining, (asks, reloads)) = (Arc::new(AtomicBool::new(false)), bounded(limits::RELOADS));
     let wanted = force.config().admin.clone();
     let token = Arc::new(RwLock::new(wanted.as_ref().and_then(|admin| admin.token.clone())));
-    let outcomes = Arc::new(Reloads::new(SystemTime::now()));
+    let outcomes = Arc::new(Reloads::new(sys::process::since_boot()));
     let told = AdminParts {
         token: Arc::clone(&token),
         table: Arc::clone(&table),
@@ -373,7 +373,7 @@ impl Running {
                 report.lines().for_each(|line| log::error!("{line}"));
             }
         }
-        self.outcomes.ended(outcome.is_ok(), SystemTime::now());
+        self.outcomes.ended(outcome.is_ok(), sys::process::since_boot());
         while let Ok(asked) = self.reloads.try_recv() {
             let _ = asked.send(outcome.clone());
         }

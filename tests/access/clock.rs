@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use super::Place;
+use crate::admin::address_of;
 use crate::support::process::evenkeel;
 use crate::support::{Backend, Client, Evenkeel, SOON, eventually};
 
@@ -15,7 +19,7 @@ const LIBRARIES: [&str; 3] = [
 ];
 
 #[test]
-fn a_clock_that_is_set_anew_is_followed_by_both_logs() {
+fn a_clock_that_is_set_anew_is_followed_by_both_logs_and_by_the_status() {
     let Some(library) = LIBRARIES.into_iter().find(|path| Path::new(path).exists()) else {
         eprintln!("skipped: libfaketime (Debian package) is not installed");
         return;
@@ -30,8 +34,22 @@ fn a_clock_that_is_set_anew_is_followed_by_both_logs() {
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("FAKETIME_NO_CACHE", "1")
         .args(["--listen", "127.0.0.1:0", "--workers", "1", "--backends", &backend.url()])
-        .args(["--access-log", &place.path("a.log"), "--access-log-format", "json"]);
+        .args([
+            "--access-log",
+            &place.path("a.log"),
+            "--access-log-format",
+            "json",
+            "--admin",
+            "127.0.0.1:0",
+        ]);
     let balancer = Evenkeel::run(command);
+    let admin = address_of(&balancer);
+    let told = |what: &str| -> Value {
+        let request = format!("GET {what} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+        let answer = Client::connect(admin).exchange("GET", request).expect("an answer");
+        serde_json::from_str(&answer.text()).expect("JSON")
+    };
+    eventually(SOON, "some points", || told("/api/history").as_array().is_some_and(|all| all.len() > 1));
     let mut client = Client::connect(balancer.address);
     let mut asked = 0;
     let mut day = || {
@@ -45,6 +63,17 @@ fn a_clock_that_is_set_anew_is_followed_by_both_logs() {
     eventually(SOON, "three days on", || day() > today);
     set("-3d");
     eventually(SOON, "three days back", || day() < today);
+    let status = told("/api/status");
+    let started = status["process"]["started"].as_f64().expect("a time");
+    let points = told("/api/history");
+    let points = points.as_array().expect("points").iter().map(|point| &point["time"]);
+    for time in points.chain([&status["process"]["reloads"]["last"], &status["last"]["time"]]) {
+        let since = time.as_f64().expect("a time") - started;
+        assert!((-1.0..60.0).contains(&since), "{since} s after the start: {status:#}");
+    }
+    let day_of_now = Duration::from_secs_f64(started) + Duration::from_secs(2 * 86_400);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    assert!(day_of_now < now, "told of a clock that is not set back any more: {started}");
     balancer.signal(rustix::process::Signal::HUP);
     eventually(SOON, "a line on standard error", || {
         balancer.lines().iter().any(|line| line.contains("not reloaded") && line[..10] < today[..])

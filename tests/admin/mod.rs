@@ -62,6 +62,19 @@ impl Drop for File {
     }
 }
 
+/// Where its admin listener is.
+#[track_caller]
+pub(crate) fn address_of(balancer: &Evenkeel) -> SocketAddr {
+    let mut address = None;
+    eventually(SOON, "the line that names the admin listener", || {
+        let lines = balancer.lines();
+        let mut named = lines.iter().filter_map(|line| line.split_once("commands on http://"));
+        address = named.find_map(|(_, rest)| rest.trim_end_matches('/').parse().ok());
+        address.is_some()
+    });
+    address.expect("an address")
+}
+
 impl Admin {
     #[track_caller]
     pub(crate) fn start(arguments: &[&str]) -> Self {
@@ -89,14 +102,7 @@ impl Admin {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         let balancer = Evenkeel::run(command);
-        let mut address = None;
-        eventually(SOON, "the line that names the admin listener", || {
-            let lines = balancer.lines();
-            let mut named = lines.iter().filter_map(|line| line.split_once("commands on http://"));
-            address = named.find_map(|(_, rest)| rest.trim_end_matches('/').parse().ok());
-            address.is_some()
-        });
-        Self { balancer, address: address.expect("an address"), file }
+        Self { address: address_of(&balancer), balancer, file }
     }
 
     /// Its configuration file.

@@ -5,7 +5,6 @@ use crate::admin::exposition::{Kind, Text, labels};
 use crate::admin::readiness;
 use crate::admin::server::Site;
 use crate::balance::Table;
-use crate::stats::reloads::Reloads;
 use crate::sys::process;
 
 pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
@@ -19,7 +18,7 @@ pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
     text.family(&family("evenkeel_draining", Kind::Gauge, help)).add("", u8::from((sources.draining)()));
     let help = "Lines of the access log that were lost.";
     text.family(&family("evenkeel_access_log_lost", Kind::Counter, help)).add("", sources.losses.lines());
-    reloads(text, &sources.reloads);
+    reloads(text, site);
     let help = "Unix time of the start.";
     text.family(&in_unit("process_start_time_seconds", Kind::Gauge, "seconds", help))
         .add("", site.began.get());
@@ -41,7 +40,8 @@ pub(super) fn process(text: &mut Text, site: &Site, table: &Table) {
     }
 }
 
-fn reloads(text: &mut Text, reloads: &Reloads) {
+fn reloads(text: &mut Text, site: &Site) {
+    let reloads = &site.sources.reloads;
     let help = "Reloads of the configuration, by result. One that failed has changed nothing.";
     text.family(&family("evenkeel_reloads", Kind::Counter, help))
         .add_by("", "result", "ok", reloads.ok())
@@ -51,5 +51,5 @@ fn reloads(text: &mut Text, reloads: &Reloads) {
         .add("", u8::from(reloads.last_successful()));
     let help = "Unix time of the last reload that succeeded, or of the start.";
     text.family(&in_unit("evenkeel_last_reload_timestamp_seconds", Kind::Gauge, "seconds", help))
-        .add("", reloads.at());
+        .add("", site.began.wall(reloads.at()));
 }

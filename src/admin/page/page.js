@@ -76,7 +76,9 @@ async function poll() {
     const status = await ask("/api/status");
     const newest = points.at(-1);
     // What was slow to come is not drawn as a straight line.
-    if (stale || !newest || (status.last && status.last.time - newest.time > 1.5)) points = await ask("/api/history");
+    const since = newest && status.last ? status.last.time - newest.time : 0;
+    // Nor are times of a clock that was set anew beside those of before.
+    if (stale || !newest || since > 1.5 || since < 0) points = await ask("/api/history");
     if (status.last && status.last.time > (points.at(-1)?.time ?? 0)) points.push(status.last);
     points = points.slice(-POINTS);
     found();
