@@ -110,8 +110,11 @@ impl Drop for Log {
         let left = self.leaving.iter().all(|ending| ending.await_until(&limit));
         let finished = self.current.as_ref().is_none_or(|(_, writer)| writer.finish());
         self.shared.losses.say();
-        if !left || !finished {
-            log::warn!("access log: its last lines could not be written in time");
+        if !finished {
+            let waiting = self.current.as_ref().map_or(0, |(_, writer)| writer.waiting());
+            log::warn!("access log: its last lines, up to {waiting} bytes, could not be written in time");
+        } else if !left {
+            log::warn!("access log: last lines of one before it could not be written in time");
         }
     }
 }

@@ -147,6 +147,10 @@ impl Queue {
         self.orders.same_channel(&other.orders) && self.format == other.format
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
     pub(super) fn orders(&self) -> &Sender<Order> {
         &self.orders
     }

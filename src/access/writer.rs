@@ -62,6 +62,11 @@ impl Writer {
         self.queue.clone()
     }
 
+    /// Bytes of lines that are not written yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     pub(super) fn target(&self) -> Target {
         (Arc::clone(&self.reopen), self.queue.orders().clone())
     }
