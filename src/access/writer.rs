@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, after, bounded, never, select};
 
@@ -123,11 +122,11 @@ fn write_all(ends: &Ends, pen: &mut Pen, mut before: Vec<Ending>) {
 /// Writes a batch, and what comes meanwhile where it has to wait; what to say then, if that was asked for.
 fn write(ends: &Ends, pen: &mut Pen, mut batch: Vec<u8>) -> Option<Sender<()>> {
     let (mut written, mut finish, mut waits) = (0, None, false);
-    let mut left: Option<Instant> = None;
+    let mut patience = None;
     while let Err(error) = pen.write(&batch, &mut written) {
         let hurries = finish.is_some() || ends.hurry.try_recv() == Err(TryRecvError::Disconnected);
         // The log that has followed it may wait for its end, and more may follow.
-        let late = left.is_some_and(|at| at.elapsed() >= limits::LOG_PATIENCE);
+        let late = patience.as_ref().is_some_and(|over: &Receiver<_>| over.try_recv().is_ok());
         if hurries || late || !may_pass(&error) {
             let lost = memchr::memchr_iter(b'\n', &batch[written..]).count();
             ends.losses.refused(lost as u64, &error);
@@ -141,7 +140,7 @@ fn write(ends: &Ends, pen: &mut Pen, mut batch: Vec<u8>) -> Option<Sender<()>> {
         match gather(ends, &mut batch) {
             Gathered::All => {}
             Gathered::Finish(done) => finish = Some(done),
-            Gathered::Left => left = left.or_else(|| Some(Instant::now())),
+            Gathered::Left => patience = patience.or_else(|| Some(after(limits::LOG_PATIENCE))),
         }
         if ends.reopen.swap(false, Relaxed) {
             pen.reopen();
@@ -286,7 +285,7 @@ mod tests {
             log.follow(next);
         }
         let eventually = |what: &dyn Fn() -> bool| {
-            let began = Instant::now();
+            let began = std::time::Instant::now();
             while !what() {
                 assert!(began.elapsed() < std::time::Duration::from_secs(20), "not in time");
                 thread::yield_now();
