@@ -207,9 +207,6 @@ pub const LOG_LINE: usize = 8 * 1024;
 pub const PANIC_PATIENCE: Duration = Duration::from_secs(4);
 /// Lines of the log that wait for standard error to be read, at most; what comes then is lost.
 pub const LOG_LINES: usize = 1024;
-/// Bytes that wait in the kernel to be sent to a peer: of a send buffer of megabytes a slow reader would first have to take a
-/// third before it is seen to take anything, which may take it minutes.
-pub const UNSENT: u32 = 128 * 1024;
 /// A body with at least this much still to come goes through a pipe; below it a copy is as cheap.
 pub const SPLICE: u64 = 64 * 1024;
 /// Size of such a pipe: 16 of the largest segments on loopback.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -89,9 +88,8 @@ fn bind(address: SocketAddr, only_v6: bool, share: bool) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
-    // Inherited by every accepted connection: two calls fewer for each.
+    // Inherited by every accepted connection: one call fewer for each.
     socket.set_tcp_nodelay(true)?;
-    bound_unsent(&socket);
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -113,12 +111,6 @@ pub fn refuse_new(listener: &mio::net::TcpListener) {
 pub fn reset_on_close(stream: &mio::net::TcpStream) {
     // It fails only when the peer has gone, and then there is nobody to tell.
     let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
-}
-
-/// Has the kernel take no more than so much beyond what it has sent, and tell of room at half of that.
-pub fn bound_unsent(socket: &impl AsFd) {
-    // Without it a slow reader is only noticed later.
-    let _ = SockRef::from(socket).set_tcp_notsent_lowat(limits::UNSENT);
 }
 
 #[cfg(test)]

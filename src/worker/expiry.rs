@@ -5,6 +5,7 @@ use std::mem;
 use super::connection::{Phase, Stage};
 use super::pump::Pump;
 use super::scratch::Scratch;
+use crate::buffer::Buffer;
 use crate::exchange::Cause;
 use crate::limits;
 use crate::slab::Key;
@@ -99,10 +100,55 @@ impl<N: Net> Pump<N> {
             return;
         }
         down.reminder = u64::MAX;
+        if self.takes_more(key) {
+            return;
+        }
         let mut scratch = mem::take(&mut self.scratch);
         self.expired(&mut scratch, key);
         self.scratch = scratch;
         self.enqueue(key);
+    }
+
+    /// Whether a peer that seemed to take nothing has taken something all the same. The kernel tells of room once a third of
+    /// a send buffer is free, which may be a megabyte; a write finds what there is.
+    fn takes_more(&mut self, key: Key) -> bool {
+        let before = self.untaken(key);
+        let flight = self.downstreams[key].flight;
+        let is_over = |flight| self.flights[flight].exchange.is_tunnel() && self.tunnel_wait(flight) == 0;
+        if before == 0 || flight.is_some_and(is_over) {
+            return false;
+        }
+        let down = &mut self.downstreams[key];
+        let mut full = !mem::replace(&mut down.ready.writable, true);
+        if let Some(flight) = down.flight.and_then(|flight| self.flights.get(flight))
+            && flight.stage == Stage::Open
+            && let Some(up) = flight.upstream.and_then(|up| self.upstreams.get_mut(up))
+        {
+            full |= !mem::replace(&mut up.ready.writable, true);
+        }
+        if !full {
+            return false;
+        }
+        self.run(key);
+        if self.downstreams.get(key).is_some_and(|down| down.deadline <= self.now) {
+            if self.untaken(key) >= before {
+                return false;
+            }
+            self.arm_stall(key);
+        }
+        true
+    }
+
+    /// Bytes at hand that a peer has yet to take.
+    fn untaken(&self, key: Key) -> usize {
+        let down = &self.downstreams[key];
+        let filled = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, |buffer| buffer.filled().len());
+        let held = |pipe: &Option<Pipe>| pipe.as_ref().map_or(0, Pipe::held);
+        let flight = down.flight.and_then(|flight| self.flights.get(flight));
+        let of_flight = flight.map_or(0, |flight| {
+            filled(&flight.request) + held(&flight.request_pipe) + held(&flight.response_pipe)
+        });
+        filled(&down.output) + of_flight
     }
 
     /// The present wait of a connection has lasted too long.

@@ -69,7 +69,6 @@ impl Net for Sockets {
     fn dial(&mut self, address: SocketAddr, token: usize) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        sys::socket::bound_unsent(&stream);
         self.register(&mut stream, token)?;
         Ok(stream)
     }

@@ -316,7 +316,7 @@ impl<N: Net> Pump<N> {
         !self.queue.is_empty()
     }
 
-    fn run(&mut self, key: Key) {
+    pub(super) fn run(&mut self, key: Key) {
         let mut scratch = mem::take(&mut self.scratch);
         let mut flow = Flow::Moved;
         for _ in 0..limits::STEPS {

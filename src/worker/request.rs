@@ -241,8 +241,10 @@ impl<N: Net> Pump<N> {
                 let sent = flight.request.take();
                 sent.into_iter().for_each(|buffer| self.pool.give(buffer));
             }
-            self.count_upstream(flight_key, taken as u64, 0);
-            self.arm_request(key, flight_key);
+            if taken > 0 {
+                self.count_upstream(flight_key, taken as u64, 0);
+                self.arm_request(key, flight_key);
+            }
             return if left { Flow::Blocked } else { Flow::Moved };
         }
         if N::Stream::SPLICES
