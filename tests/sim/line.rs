@@ -55,7 +55,7 @@ impl Line {
             readable: self.inbound.arrived() > 0 || ended || self.broken,
             writable: self.outbound.space() > 0 || self.broken || shut,
             ended: ended || self.broken,
-            urgent: false,
+            urgent: self.inbound.is_marked(),
             failed: self.error,
         }
     }

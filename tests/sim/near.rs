@@ -87,6 +87,11 @@ impl Transport for Stream {
 
     fn splice_in(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
         let wires = &mut *self.wires.borrow_mut();
+        let line = &wires.lines[self.id];
+        if line.inbound.is_at_mark() && !line.broken {
+            // A pipe does not get past it, and takes it for the end where that has come.
+            return if line.fin_seen { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
         let mut bytes = vec![0; most.min(SPLICED)];
         let taken = wires.lines[self.id].near_read(&mut bytes)?;
         wires.moves += 1;

@@ -217,6 +217,10 @@ impl Wires {
     pub(crate) fn far_write(&mut self, id: usize, bytes: &[u8]) -> usize {
         let line = &mut self.lines[id];
         let taken = if line.inbound.end() == End::Open { line.inbound.put(bytes) } else { bytes.len() };
+        if taken > 0 && self.splits == Splits::Random && self.rng.chance(2) {
+            line.inbound.mark();
+            self.say(|| format!("line {id} far sends urgent data"));
+        }
         if taken > 0 {
             self.say(|| format!("line {id} far sends {taken} bytes {}", shown(&bytes[..taken])));
         }

@@ -17,6 +17,8 @@ pub(crate) struct Pipe {
     arrived: Vec<u8>,
     /// Of `arrived`, what the receiver has taken.
     taken: usize,
+    /// Bytes before the mark of urgent data, of those that the receiver has not taken.
+    mark: Option<usize>,
     capacity: usize,
     /// The sender was told that there is no room, and waits to hear of some.
     starved: bool,
@@ -32,6 +34,7 @@ impl Pipe {
             flying: Vec::new(),
             arrived: Vec::new(),
             taken: 0,
+            mark: None,
             capacity,
             starved: false,
             end: End::Open,
@@ -71,6 +74,21 @@ impl Pipe {
         self.flying.extend_from_slice(bytes);
     }
 
+    /// Sends urgent data behind what was put so far; there is one mark, the last (RFC 6093).
+    pub(crate) fn mark(&mut self) {
+        self.mark = Some(self.arrived() + self.flying.len());
+    }
+
+    /// Urgent data has come that was not read past.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.mark.is_some_and(|mark| mark <= self.arrived())
+    }
+
+    /// The next byte is behind the mark.
+    pub(crate) fn is_at_mark(&self) -> bool {
+        self.mark == Some(0)
+    }
+
     /// Has no room; the sender waits to hear of some.
     pub(crate) fn is_full(&mut self) -> bool {
         self.starved |= self.space() == 0;
@@ -79,6 +97,7 @@ impl Pipe {
 
     /// Returns the last bytes that were taken.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.mark = self.mark.map(|mark| mark + bytes.len());
         let rest = self.arrived.split_off(self.taken);
         self.arrived.clear();
         self.arrived.extend_from_slice(bytes);
@@ -86,8 +105,11 @@ impl Pipe {
         self.taken = 0;
     }
 
+    /// Stops short at the mark; the next read begins behind it.
     pub(crate) fn take(&mut self, into: &mut [u8]) -> usize {
-        let n = self.arrived().min(into.len());
+        self.mark = self.mark.filter(|&mark| mark > 0);
+        let n = self.arrived().min(into.len()).min(self.mark.unwrap_or(usize::MAX));
+        self.mark = self.mark.map(|mark| mark - n);
         into[..n].copy_from_slice(&self.arrived[self.taken..self.taken + n]);
         self.taken += n;
         if self.taken == self.arrived.len() {
