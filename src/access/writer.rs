@@ -99,13 +99,20 @@ impl Ending {
 
 fn write_all(ends: &Ends, pen: &mut Pen, mut before: Vec<Ending>) {
     while let Ok(order) = ends.orders.recv() {
-        if matches!(order, Order::Write(_)) {
-            // A file that is asked for again is another one, behind whose lines none has to stand.
-            let waits = |other: &Ending| !other.await_until(&after(limits::LOG_RETRY));
-            before.drain(..).for_each(|other| while waits(&other) && !ends.reopen.load(Relaxed) {});
-        }
-        if ends.reopen.swap(false, Relaxed) {
-            pen.reopen();
+        let mut reopen = |before: &mut Vec<Ending>| {
+            if ends.reopen.swap(false, Relaxed) {
+                pen.reopen();
+                before.retain(|other| other.place.is(&pen.place()));
+            }
+        };
+        reopen(&mut before);
+        while matches!(order, Order::Write(_))
+            && let Some(other) = before.first()
+        {
+            if other.await_until(&after(limits::LOG_RETRY)) {
+                before.remove(0);
+            }
+            reopen(&mut before);
         }
         let finish = match order {
             Order::Write(batch) => write(ends, pen, batch),
@@ -345,6 +352,41 @@ mod tests {
         queue.pass(lines(1), 1).expect("room");
         let next = log.prepare(None).expect("none").expect("another one");
         log.follow(next);
+        let _ = std::fs::remove_file(path);
+    }
+
+    /// Whether it is asked for before or after its first line.
+    #[test]
+    fn a_new_file_waits_for_none_that_is_stuck_with_the_old_one() {
+        let path = std::env::temp_dir().join(format!("evenkeel-stuck-{}", std::process::id()));
+        for first in [true, false] {
+            let _ = std::fs::remove_file(&path);
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+            let of = |format| AccessLog { path: Some(path.clone()), format };
+            let mut log = started(&of(LogFormat::Text));
+            log.queue().expect("a queue").pass(vec![b'x'; 1024 * 1024], 1).expect("room");
+            let next = log.prepare(Some(&of(LogFormat::Json))).expect("a pipe").expect("another one");
+            log.follow(next);
+            let queue = log.queue().expect("a queue");
+            let began = std::time::Instant::now();
+            let soon = |what: &dyn Fn() -> bool| {
+                while !what() {
+                    assert!(began.elapsed() < std::time::Duration::from_secs(20), "not in time");
+                    thread::yield_now();
+                }
+            };
+            if !first {
+                queue.pass(lines(1), 1).expect("room");
+                soon(&|| queue.orders().is_empty());
+            }
+            std::fs::remove_file(&path).expect("removed");
+            log.reopen().ask();
+            soon(&|| path.exists());
+            if first {
+                queue.pass(lines(1), 1).expect("room");
+            }
+            soon(&|| std::fs::read_to_string(&path).is_ok_and(|text| text == "line 0\n"));
+        }
         let _ = std::fs::remove_file(path);
     }
 
