@@ -362,6 +362,9 @@ impl Worker {
 
     /// Stops accepting for a moment; the queue is looked at again then, because `ready` stays set.
     fn pause(&mut self, why: &str) {
+        if self.listeners.is_empty() {
+            return;
+        }
         if self.place.pauses(self.now) {
             log::warn!("not accepting connections for now, those open go on: {why}");
         }

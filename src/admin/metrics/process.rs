@@ -2,6 +2,7 @@
 
 use super::{family, in_unit};
 use crate::admin::exposition::{Kind, Text, labels};
+use crate::admin::history::rounded;
 use crate::admin::readiness;
 use crate::admin::server::Site;
 use crate::balance::Table;
@@ -51,5 +52,5 @@ fn reloads(text: &mut Text, site: &Site) {
         .add("", u8::from(reloads.last_successful()));
     let help = "Unix time of the last reload that succeeded, or of the start.";
     text.family(&in_unit("evenkeel_last_reload_timestamp_seconds", Kind::Gauge, "seconds", help))
-        .add("", site.began.wall(reloads.at()));
+        .add("", rounded(site.began.wall(reloads.at())));
 }
