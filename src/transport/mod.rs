@@ -30,6 +30,10 @@ pub trait Transport {
     fn splice_in(&mut self, _pipe: &mut Pipe, _most: usize) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Whether nothing more can be read, where a pipe took nothing: it stops at the mark of urgent data as at the end.
+    fn has_ended(&mut self) -> bool {
+        false
+    }
     /// Moves what the pipe holds to the peer; see [`Pipe::drain`].
     fn splice_out(&mut self, _pipe: &mut Pipe) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
@@ -103,6 +107,10 @@ impl Transport for mio::net::TcpStream {
 
     fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         pipe.drain(&*self)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        matches!(recv(&*self, &mut [0], RecvFlags::PEEK), Ok((0, _)))
     }
 
     fn shutdown_write(&mut self) {

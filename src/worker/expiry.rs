@@ -131,7 +131,14 @@ impl<N: Net> Pump<N> {
         }
         self.run(key);
         if self.downstreams.get(key).is_some_and(|down| down.deadline <= self.now) {
-            if self.untaken(key) >= before {
+            let after = self.untaken(key);
+            let answers = |flight: Key| {
+                let exchange = &self.flights[flight].exchange;
+                exchange.awaits_backend() && !exchange.response_begun()
+            };
+            // It was the backend's time, and what waited beside it an interim answer.
+            let spent = after == 0 && self.downstreams[key].flight.is_some_and(answers);
+            if after >= before || spent {
                 return false;
             }
             self.arm_stall(key);

@@ -184,10 +184,15 @@ impl<N: Net> Pump<N> {
         self.count_in(key, turn.taken);
         self.count_taken(flight_key, turn.taken);
         self.count_upstream(flight_key, turn.given, 0);
-        if !tunnel && self.body_is_too_slow(flight_key, turn.taken as usize) {
+        if turn.held > 0 {
+            // It is the backend that keeps the body waiting.
+            let flight = &mut self.flights[flight_key];
+            (flight.body_since, flight.body_bytes) = (self.now, 0);
+        } else if !tunnel && self.body_is_too_slow(flight_key, turn.taken as usize) {
             return Some(self.fail(s, key, Cause::ClientStall));
         }
-        if turn.sender_failed {
+        let gone = turn.sender_ended && !tunnel && self.downstreams[key].stream.has_ended();
+        if turn.sender_failed || gone {
             return Some(self.fail(s, key, Cause::ClientClosed));
         }
         if let Some(error) = turn.receiver_failed {

@@ -106,6 +106,11 @@ impl Transport for Stream {
         if moved == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(moved) }
     }
 
+    fn has_ended(&mut self) -> bool {
+        let line = &self.wires.borrow().lines[self.id];
+        line.fin_seen && line.inbound.arrived() == 0
+    }
+
     fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         let wires = &mut *self.wires.borrow_mut();
         let id = self.id;
