@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::admin::Admin;
+use crate::admin::metrics::scrape;
 use crate::support::{Backend, Client, Evenkeel, Framing, Pattern, Reply, Request, SOON, eventually, list};
 
 const LARGE: u64 = 100_000_000;
@@ -311,4 +313,26 @@ fn a_slow_client_that_is_closed_afterwards_does_not_wait_for_a_timer() {
     assert_eq!(body.length, SIZE as u64);
     let took = start.elapsed();
     assert!(took < Duration::from_millis(600), "took {took:?}");
+}
+
+/// Long before the backend is given up: what the pipe holds for it hides nothing.
+#[test]
+fn a_client_that_leaves_within_its_body_is_noticed_though_the_backend_takes_nothing() {
+    let (url, streams) = reluctant();
+    let admin = Admin::start(&["--backends", &url, "--workers", "1"]);
+    let client = Client::connect(admin.balancer.address);
+    client.send(format!("POST /left HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\n")).expect("send");
+    let _stream = streams.recv_timeout(SOON).expect("the request arrives");
+    let sum = |of: &str| {
+        let all = scrape(&admin);
+        all.iter().filter(|(name, _)| name.starts_with(of)).map(|(_, n)| n).sum::<f64>()
+    };
+    let held = || sum("evenkeel_worker_received_bytes_total") - sum("evenkeel_backend_sent_bytes_total");
+    let (piece, start) = (vec![b'x'; 64 * 1024], Instant::now());
+    while held() < 200_000.0 {
+        client.send(&piece).expect("taken");
+        assert!(start.elapsed() < SOON, "the backend's side takes everything");
+    }
+    drop(client);
+    admin.balancer.await_failures("client-closed", 1);
 }
