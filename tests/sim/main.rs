@@ -19,6 +19,7 @@ mod pipe;
 mod plot;
 mod reload;
 mod rng;
+mod schedule;
 mod script;
 mod ticks;
 mod world;

@@ -17,6 +17,7 @@ use crate::ledger::Mood;
 use crate::net::Wires;
 use crate::plot::{Plot, draw_backend, draw_limits, draw_members, draw_pool, draw_timeouts};
 use crate::rng::Rng;
+use crate::schedule::Schedule;
 use crate::world::{World, millis};
 
 /// Listeners that a run may have.
@@ -115,15 +116,13 @@ pub(crate) fn draw_next(
 pub(crate) struct Reloads {
     rng: Rng,
     mood: Mood,
-    due: Vec<u64>,
+    schedule: Schedule,
     /// Numbers of the backends that may be configured.
     numbers: Range<usize>,
     /// Longest body.
     longest: usize,
     slots: Vec<Slot>,
     past: Past,
-    /// When those that are new have had their first check.
-    pub(crate) check_at: Option<u64>,
     done: usize,
 }
 
@@ -185,19 +184,9 @@ impl Reloads {
         site: &Arc<Site>,
         mut rng: Rng,
     ) -> Self {
-        let mut due: Vec<u64> = (0..rng.between(1, 4)).map(|_| rng.below(1_200)).collect();
-        due.sort_unstable_by(|a, b| b.cmp(a));
-        let mut reloads = Self {
-            rng,
-            mood,
-            due,
-            numbers,
-            longest,
-            slots: Vec::new(),
-            past: Past::default(),
-            check_at: None,
-            done: 0,
-        };
+        let schedule = Schedule::draw(4, 1_200, &mut rng);
+        let mut reloads =
+            Self { rng, mood, schedule, numbers, longest, slots: Vec::new(), past: Past::default(), done: 0 };
         reloads.open(0, Arc::clone(site), &[]);
         reloads
     }
@@ -221,7 +210,7 @@ impl Reloads {
 
     /// When the next one is due.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.due.last().copied().into_iter().chain(self.check_at).min()
+        self.schedule.next()
     }
 
     /// So many there were.
@@ -304,14 +293,8 @@ impl World {
     pub(crate) fn reload(&mut self) {
         let now = self.now();
         let Some(mut reloads) = self.reloads.take() else { return };
-        if reloads.check_at.is_some_and(|at| now >= at) {
-            reloads.check_at = None;
-            (0..self.table.backends().len()).for_each(|id| {
-                self.table.set_up(BackendId(id as u16), true, now);
-            });
-        }
-        while reloads.due.last().is_some_and(|&due| now >= due) {
-            reloads.due.pop();
+        reloads.schedule.check(&self.table, now);
+        while reloads.schedule.comes(now) {
             if !self.drained {
                 self.renew(&mut reloads, now);
             }
@@ -344,7 +327,7 @@ impl World {
         self.pump.refresh();
         reloads.done += 1;
         if self.ledger.mood.has_good_backends() {
-            reloads.check_at = Some(now + reloads.rng.below(200));
+            reloads.schedule.check_soon(now, &mut reloads.rng);
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use evenkeel::balance::Table;
 use evenkeel::config::{Pool, Timeouts};
 use evenkeel::exchange::Site;
-use evenkeel::id::BackendId;
 use evenkeel::stats::traffic::Counted;
 use evenkeel::worker::Settings;
 
@@ -18,21 +17,20 @@ use crate::net::Wires;
 use crate::plot::{Plot, draw_members, draw_pool, draw_timeouts};
 use crate::reload::{Past, draw_next, fate};
 use crate::rng::Rng;
+use crate::schedule::Schedule;
 
 /// The reloads of a run.
 #[derive(Debug)]
 pub(crate) struct Reloads {
     rng: Rng,
     mood: Mood,
-    due: Vec<u64>,
+    schedule: Schedule,
     /// By pool, numbers of the backends that it may have.
     numbers: Vec<Vec<usize>>,
     pub(crate) past: Past,
     traffic: Arc<Counted>,
     /// The listener is closed.
     pub(crate) left: bool,
-    /// When those that are new have had their first check.
-    check_at: Option<u64>,
 }
 
 /// The reloads of a run, if it has any, with the backends that they may bring: to which pool each belongs, and where it is.
@@ -68,17 +66,16 @@ pub(crate) fn watch(
 
 impl Reloads {
     fn new(mood: Mood, numbers: Vec<Vec<usize>>, mut rng: Rng) -> Self {
-        let mut due: Vec<u64> = (0..rng.between(1, 5)).map(|_| rng.below(1_000)).collect();
-        due.sort_unstable_by(|a, b| b.cmp(a));
+        let schedule = Schedule::draw(5, 1_000, &mut rng);
         let traffic = Arc::new(Counted::new("listener".to_owned(), String::new(), 1));
         let mut past = Past::default();
         past.counted.push(Arc::clone(&traffic));
-        Self { rng, mood, due, numbers, past, traffic, left: false, check_at: None }
+        Self { rng, mood, schedule, numbers, past, traffic, left: false }
     }
 
     /// When the next one is due.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.due.last().copied().into_iter().chain(self.check_at).min()
+        self.schedule.next()
     }
 
     /// Has what the settings' listener counts be seen.
@@ -103,14 +100,8 @@ impl World {
     pub(crate) fn reload(&mut self) {
         let now = self.now();
         let Some(mut reloads) = self.reloads.take() else { return };
-        if reloads.check_at.is_some_and(|at| now >= at) {
-            reloads.check_at = None;
-            (0..self.table.backends().len()).for_each(|id| {
-                self.table.set_up(BackendId(id as u16), true, now);
-            });
-        }
-        while reloads.due.last().is_some_and(|&due| now >= due) {
-            reloads.due.pop();
+        reloads.schedule.check(&self.table, now);
+        while reloads.schedule.comes(now) {
             if !self.drained {
                 self.renew(&mut reloads, now);
             }
@@ -167,7 +158,7 @@ impl World {
         self.pump.replace(table, settings);
         self.pump.refresh();
         if self.plot.mood == Mood::Calm {
-            reloads.check_at = Some(now + reloads.rng.below(200));
+            reloads.schedule.check_soon(now, &mut reloads.rng);
         }
     }
 }
